@@ -1,0 +1,157 @@
+"""What flows through the house: a clip, a batch of clips, and the tokens an encoder makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from mmer.config import Modality
+
+IGNORED = -100
+"""Label of a clip that must not be scored: it has none, or it repeats another to fill a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A stream after its encoder.
+
+    Args:
+        x: The tokens.
+        mask: True where a token is real, everywhere in the project.
+    """
+
+    x: Float[Tensor, "b t d"]
+    mask: Bool[Tensor, "b t"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip as a data set gives it; None is a modality this clip lacks.
+
+    Args:
+        key: The clip's key in its manifest.
+        video: RGB face frames.
+        audio: Mono waveform in [-1, 1].
+        label: Class index, or None where it is unknown.
+    """
+
+    key: str
+    video: UInt8[Tensor, "t 3 h w"] | None = None
+    audio: Float[Tensor, " s"] | None = None
+    label: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B clips. ``None`` says that the model does not read a modality; that a clip lacks it is said by its mask.
+
+    The first is decided by the config and so agrees on every rank; the second is data. A missing modality is zeros
+    plus an all-False mask row.
+    """
+
+    key: tuple[str, ...]
+    video: UInt8[Tensor, "b t 3 h w"] | None = None
+    video_mask: Bool[Tensor, "b t"] | None = None
+    audio: Float[Tensor, "b s"] | None = None
+    audio_mask: Bool[Tensor, "b s"] | None = None
+    text: Int[Tensor, "b l"] | None = None
+    text_mask: Bool[Tensor, "b l"] | None = None
+    features: Mapping[str, Tokens] = field(default_factory=dict)
+    label: Int[Tensor, " b"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def read(self, modality: Modality) -> tuple[Tensor, Bool[Tensor, "b n"]]:
+        """Return one modality and its mask.
+
+        Raises:
+            ValueError: The batch was made for a model that does not read this modality.
+        """
+        x, mask = getattr(self, modality), getattr(self, f"{modality}_mask")
+        if x is None or mask is None:
+            raise ValueError(f"the batch holds no {modality}; it was made for a model that does not read it")
+        return x, mask
+
+    def without(self, modality: Modality) -> Batch:
+        """Return the batch as if every clip lacked a modality: zeros and an all-False mask."""
+        x, mask = self.read(modality)
+        changes: dict[str, Any] = {modality: torch.zeros_like(x), f"{modality}_mask": torch.zeros_like(mask)}
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return self._map(lambda x: x.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory; the data loader calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Apply a change to every tensor."""
+        return replace(self, **{f.name: _map(getattr(self, f.name), change) for f in fields(self)})
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Tokens):
+        return Tokens(change(value.x), change(value.mask))
+    if isinstance(value, Mapping):
+        return {name: _map(item, change) for name, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shape that every batch of a run has, whatever its clips lack.
+
+    Args:
+        modalities: What the model reads.
+        frames: Video frames of a clip.
+        size: Side of a frame, in pixels.
+        samples: Audio samples of a full window.
+    """
+
+    modalities: tuple[Modality, ...]
+    frames: int
+    size: int
+    samples: int
+
+    def collate(self, clips: Sequence[Clip]) -> Batch:
+        """Stack clips; audio that ends early is padded and masked."""
+        batch = Batch(key=tuple(clip.key for clip in clips), label=_labels(clips))
+        if "video" in self.modalities:
+            video, mask = self._video(clips)
+            batch = replace(batch, video=video, video_mask=mask)
+        if "audio" in self.modalities:
+            audio, mask = self._audio(clips)
+            batch = replace(batch, audio=audio, audio_mask=mask)
+        return batch
+
+    def _video(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+        video = torch.zeros(len(clips), self.frames, 3, self.size, self.size, dtype=torch.uint8)
+        mask = torch.zeros(len(clips), self.frames, dtype=torch.bool)
+        for i, clip in enumerate(clips):
+            if clip.video is not None:
+                video[i] = clip.video
+                mask[i] = True
+        return video, mask
+
+    def _audio(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+        audio = torch.zeros(len(clips), self.samples)
+        mask = torch.zeros(len(clips), self.samples, dtype=torch.bool)
+        for i, clip in enumerate(clips):
+            if clip.audio is not None:
+                audio[i, : len(clip.audio)] = clip.audio
+                mask[i, : len(clip.audio)] = True
+        return audio, mask
+
+
+def _labels(clips: Sequence[Clip]) -> Tensor:
+    return torch.tensor([IGNORED if clip.label is None else clip.label for clip in clips])

@@ -1,0 +1,91 @@
+"""What a checkpoint says of itself, in plain data: enough to use it years later, without Lightning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmer.config import ModelConfig, PrepareConfig, SplitConfig, from_plain, to_plain
+from mmer.encoders.weights import load_plain
+from mmer.errors import CheckpointError
+from mmer.model import EmotionModel, build_model
+
+CARD = "mmer"
+"""Where a checkpoint file keeps its card."""
+
+FORMAT = 1
+"""Version of the card."""
+
+_PREFIX = "model."  # of the weights, which are those of the LightningModule that holds the model
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, what it was trained on and by whom it was chosen.
+
+    Args:
+        model: The model.
+        prepare: How its clips were prepared.
+        split: How its speakers were dealt.
+        root: The prepared folder that it was trained on.
+        protocol: The split in words, as ``contig6 fold 1``.
+        speakers: The speakers of each part.
+        corpora: The corpora that it was trained on.
+        seed: Seed of the run.
+        epoch: Epochs that were finished when it was kept, 0 the first.
+        versions: Versions of the libraries that trained it.
+    """
+
+    model: ModelConfig
+    prepare: PrepareConfig
+    split: SplitConfig
+    root: str
+    protocol: str
+    speakers: dict[str, list[str]]
+    corpora: list[str]
+    seed: int | None = None
+    epoch: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the card as dictionaries, lists and scalars."""
+        return {"format": FORMAT, "card": to_plain(self)}
+
+
+def read_checkpoint(path: Path) -> tuple[EmotionModel, Card]:
+    """Read a trained model and its card; neither Lightning nor the training data are needed.
+
+    Raises:
+        CheckpointError: The file is missing, is no checkpoint of mmer's, or is of another version.
+    """
+    data = _load(path)
+    held = data.get(CARD)
+    if not isinstance(held, Mapping) or not isinstance(data.get("state_dict"), Mapping):
+        raise CheckpointError(f"checkpoint {path} was not written by mmer's training; give one that train.py wrote")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(f"checkpoint {path} has format {held.get('format')} and this version reads {FORMAT}")
+    card = from_plain(Card, held.get("card"))
+    model = build_model(card.model, load=False)
+    state = {k.removeprefix(_PREFIX): v for k, v in data["state_dict"].items() if k.startswith(_PREFIX)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"checkpoint {path} does not fit its own description: {reason}") from error
+    return model.eval(), card
+
+
+def checkpoint_hash(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    data = load_plain(path, "checkpoint")
+    return data if isinstance(data, Mapping) else {}

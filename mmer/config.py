@@ -1,0 +1,250 @@
+"""What describes a model and a data set: frozen dataclasses of plain values, without torch.
+
+The signatures are the schema. ``train.py`` builds its command line and its ``--help`` from them, checks every value
+against them before a model exists, and a checkpoint keeps them as plain dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmer.emotions import LabelSet, LabelSetName, label_set
+from mmer.errors import CheckpointError, ConfigError
+
+Modality = Literal["video", "audio", "text"]
+"""What a stream can read; the same word in manifests, batches, configs and reports."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How much of a clip a model sees, the same for every stream, so that streams line up in time."""
+
+    seconds: float = 3.6
+    """Length of the window, in seconds, taken from the middle of the clip; a shorter clip is used whole."""
+    frames: int = 16
+    """Video frames sampled uniformly over the window."""
+    sample_rate: int = 16_000
+    """Rate of the waveform, in Hz."""
+
+    def __post_init__(self) -> None:
+        _require(self.seconds > 0, f"clip.seconds={self.seconds} must be positive")
+        _require(self.frames > 0, f"clip.frames={self.frames} must be positive")
+        _require(self.sample_rate > 0, f"clip.sample_rate={self.sample_rate} must be positive, in Hz")
+
+
+@dataclass(frozen=True)
+class MViTConfig:
+    """MViTv2 over face frames (Li et al. 2022, arXiv:2112.01526), as torchvision builds it."""
+
+    modality: ClassVar[Modality] = "video"
+
+    encoder: Literal["mvit"]
+    variant: Literal["mvit_v2_s", "tiny"] = "mvit_v2_s"
+    """``mvit_v2_s``: 16 frames at 224 pixels, 34 M parameters. ``tiny``: 8 frames at 64, for a laptop."""
+    weights: str | None = None
+    """A name of torchvision's (``KINETICS400_V1``) or a local file of the same network; None starts from scratch."""
+    drop_path: float = 0.1
+    """Rate of stochastic depth in the last block; it grows linearly from 0 in the first."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.drop_path < 1, f"drop_path={self.drop_path} must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ResNet3DConfig:
+    """3D ResNet over face frames.
+
+    With weights, BatchNorm keeps their statistics and never learns new ones; from scratch it is replaced by GroupNorm.
+    Either way a clip's answer does not depend on the clips beside it, nor on those whose video is missing.
+    """
+
+    modality: ClassVar[Modality] = "video"
+
+    encoder: Literal["resnet3d"]
+    variant: Literal["slow_r50", "r3d_18", "tiny"] = "slow_r50"
+    """``slow_r50``: pytorchvideo's, 8 frames at 224. ``r3d_18``: torchvision's, 16 at 112. ``tiny``: 8 at 64."""
+    weights: str | None = None
+    """``KINETICS400`` (slow_r50), a name of torchvision's (r3d_18: ``KINETICS400_V1``), or a local file."""
+
+
+@dataclass(frozen=True)
+class WaveCNNConfig:
+    """Strided 1D CNN over the raw waveform."""
+
+    modality: ClassVar[Modality] = "audio"
+
+    encoder: Literal["wave_cnn"]
+    variant: Literal["base", "tiny"] = "base"
+    """``base``: 512 channels, the seven-block layout of wav2vec 2.0's encoder, 50 tokens a second. ``tiny``: 64, 25."""
+    dropout: float = 0.1
+    """Rate at which whole channels of a block are dropped in training."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"dropout={self.dropout} must lie in [0, 1)")
+
+
+StreamConfig = MViTConfig | ResNet3DConfig | WaveCNNConfig
+"""One encoder reading one modality; ``encoder`` says which."""
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Transformer over the tokens of all streams, read out by one learned query."""
+
+    dim: int = 256
+    """Width of the fused tokens."""
+    depth: int = 4
+    """Transformer layers."""
+    heads: int = 8
+    """Attention heads; must divide ``dim``."""
+    dropout: float = 0.1
+    """Rate of dropout inside the layers and before the classifier."""
+    max_tokens: int = 512
+    """Longest stream, in tokens, that has time embeddings."""
+
+    def __post_init__(self) -> None:
+        _require(min(self.dim, self.depth, self.heads, self.max_tokens) > 0, f"{self} has a size that is not positive")
+        _require(
+            self.dim % self.heads == 0,
+            f"fusion.dim={self.dim} is not a multiple of fusion.heads={self.heads}; change one of them",
+        )
+        _require(0 <= self.dropout < 1, f"fusion.dropout={self.dropout} must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model: what ``build_model`` takes and what a checkpoint keeps."""
+
+    streams: dict[str, StreamConfig]
+    """The model's encoders by the name of their stream, as ``face: {encoder: mvit, variant: tiny}``."""
+    labels: LabelSetName | tuple[str, ...] = "ravdess8"
+    """A label set by name, or the class names themselves."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    """What is cut from a clip before any encoder sees it."""
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    """How the streams become one answer."""
+    modality_dropout: float = 0.2
+    """Chance that training hides one present modality of a clip; the last one is never hidden."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.streams) > 0, "model.config.streams is empty; name at least one stream")
+        for name in self.streams:
+            _require(
+                name.isidentifier() and name.islower(),
+                f"stream name {name!r} is not a lower-case identifier, such as 'face' or 'voice'",
+            )
+        _require(0 <= self.modality_dropout < 1, f"modality_dropout={self.modality_dropout} must lie in [0, 1)")
+        label_set(self.labels)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What the model reads, each modality once, in the order of the streams."""
+        return tuple(dict.fromkeys(stream.modality for stream in self.streams.values()))
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes of the model's outputs."""
+        return label_set(self.labels)
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How raw files become what models read. A checkpoint keeps it, so that prediction prepares as training did."""
+
+    crop: Literal["face", "none"] = "face"
+    """``face``: find the largest face and follow it. ``none``: the clips are faces already."""
+    size: int = 224
+    """Side of the stored square frames, in pixels."""
+    margin: float = 0.3
+    """Room around the detected box, as a share of its side: 0.3 adds 15% on each side."""
+    detect_every: int = 5
+    """Look for the face in every k-th frame and interpolate between."""
+    quality: int = 92
+    """JPEG quality of the stored frames, 1 to 100."""
+    sample_rate: int = 16_000
+    """Rate of the stored audio, in Hz."""
+    max_seconds: float = 120.0
+    """Longest clip that is accepted; an hour of film has no single emotion."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 16, f"size={self.size} must be at least 16 pixels")
+        _require(0 <= self.margin <= 2, f"margin={self.margin} must lie in [0, 2]")
+        _require(self.detect_every >= 1, f"detect_every={self.detect_every} must be at least 1")
+        _require(1 <= self.quality <= 100, f"quality={self.quality} must lie in 1 to 100")
+        _require(self.sample_rate > 0, f"sample_rate={self.sample_rate} must be positive, in Hz")
+        _require(self.max_seconds > 0, f"max_seconds={self.max_seconds} must be positive")
+
+
+Protocol = Literal["contig6", "speakers"]
+"""How speakers are dealt to training, validation and test."""
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Who trains, who chooses the checkpoint and who is tested. No speaker is ever in two parts."""
+
+    protocol: Protocol = "contig6"
+    """``contig6``: RAVDESS's six folds of four actors. ``speakers``: the lists below."""
+    fold: int = 1
+    """Fold of ``contig6``, 1 to 6; its validation actors are the test actors of the next fold."""
+    test: tuple[int | str, ...] = ()
+    """Speakers of the test part (``speakers`` only)."""
+    validation: tuple[int | str, ...] = ()
+    """Speakers of the validation part (``speakers`` only); none keeps the last checkpoint instead of the best."""
+    train: tuple[int | str, ...] | None = None
+    """Speakers of the training part (``speakers`` only); None takes everyone else."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to training clips; each is drawn once a clip, so that a clip stays consistent over time."""
+
+    flip: float = 0.5
+    """Chance of a horizontal flip."""
+    rotate: float = 10.0
+    """Largest rotation, in degrees."""
+    zoom: float = 0.15
+    """Largest change of scale, as a share."""
+    shift: float = 0.08
+    """Largest translation, as a share of the frame's side."""
+    light: float = 0.3
+    """Largest change of brightness, contrast and saturation, as a share."""
+    gain: float = 3.0
+    """Largest change of the voice's level, in dB."""
+    noise: float = 20.0
+    """Lowest signal-to-noise ratio of added white noise, in dB; the highest is 20 dB above."""
+    jitter: float = 0.1
+    """Largest shift of the window in time, as a share of its length."""
+
+
+T = TypeVar("T")
+
+
+def to_plain(config: Any) -> Any:
+    """Turn a config into dictionaries, lists and scalars: what JSON, YAML and ``weights_only`` checkpoints can hold."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Read back what :func:`to_plain` wrote.
+
+    Raises:
+        CheckpointError: The data do not describe a valid ``kind``; the first fault is named.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "its top"
+        raise CheckpointError(f"the stored {kind.__name__} is not readable at {where!r}: {fault['msg']}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"the stored {kind.__name__} is not valid: {error}") from error

@@ -1,0 +1,1 @@
+"""From a manifest to batches: prepare once, then read quickly."""

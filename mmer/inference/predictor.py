@@ -1,0 +1,137 @@
+"""A checkpoint that answers for media files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmer.batch import Clip
+from mmer.checkpoint import Card, read_checkpoint
+from mmer.config import Modality
+from mmer.corpora.manifest import Row
+from mmer.data.dataset import cut, make_layout
+from mmer.data.prepare import prepare_clip
+from mmer.data.store import PreparedClip
+from mmer.errors import ConfigError
+from mmer.media.container import Source
+from mmer.media.video import has_video
+from mmer.model import EmotionModel
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An answer about one clip.
+
+    Args:
+        key: The file as it was named.
+        probabilities: A probability for each label name.
+        modalities: What the answer rests on.
+        seconds: Length of the clip.
+        views: How many windows it was averaged over.
+    """
+
+    key: str
+    probabilities: dict[str, float]
+    modalities: tuple[Modality, ...]
+    seconds: float
+    views: int
+
+    @property
+    def label(self) -> str:
+        """The likeliest emotion."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+
+class Predictor:
+    """Recognises emotions with a trained model.
+
+    Args:
+        model: The model.
+        card: What it is and how its clips are prepared.
+        device: Where it runs.
+    """
+
+    def __init__(self, model: EmotionModel, card: Card, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.card = card
+        self.device = device
+        self.layout = make_layout(card.model, card.prepare)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str = "auto") -> Predictor:
+        """Read a checkpoint.
+
+        Args:
+            path: The file.
+            device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a GPU where there is one.
+
+        Raises:
+            CheckpointError: The file is missing, broken, or not mmer's.
+            ConfigError: There is no such device.
+        """
+        model, card = read_checkpoint(Path(path))
+        return cls(model, card, choose_device(device))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the emotions, in the order of the model's outputs."""
+        return self.card.model.label_set.names
+
+    def predict(self, path: str | Path, modalities: Sequence[Modality] | None = None) -> Prediction:
+        """Recognise the emotion in a video or a sound file.
+
+        Args:
+            path: The file.
+            modalities: What to read of it; None reads all that the model can.
+
+        Raises:
+            ClipError: The file is broken, shows no face, or holds nothing that the model reads.
+            ConfigError: The model does not read one of the modalities.
+        """
+        wanted, key, path = self._wanted(modalities), str(path), Path(path)
+        if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, self.card.prepare.max_seconds))):
+            return self.predict_clip(key, prepare_clip(Row(key, "", video=path), self.card.prepare, wanted))
+        return self.predict_clip(key, prepare_clip(Row(key, "", audio=path), self.card.prepare, ("audio",)))
+
+    def predict_clip(self, key: str, clip: PreparedClip) -> Prediction:
+        """Recognise the emotion in a prepared clip; a long one is seen through several windows, evenly spread."""
+        views = max(1, round(clip.seconds / self.card.model.clip.seconds))
+        windows = [cut(clip, self.card.model.clip, key, view=view, views=views) for view in range(views)]
+        probabilities = torch.cat([self._answer(windows[i : i + 16]) for i in range(0, views, 16)]).mean(dim=0)
+        seen: tuple[Modality, ...] = tuple(
+            m for m in self.card.model.modalities if any(getattr(window, m) is not None for window in windows)
+        )
+        named = dict(zip(self.labels, probabilities.tolist(), strict=True))
+        return Prediction(key, named, seen, clip.seconds, views)
+
+    def _answer(self, windows: Sequence[Clip]) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = self.model(self.layout.collate(windows).to(self.device)).logits
+        return logits.double().softmax(dim=1).cpu()
+
+    def _wanted(self, modalities: Sequence[Modality] | None) -> tuple[Modality, ...]:
+        reads = self.card.model.modalities
+        strangers = [m for m in modalities or () if m not in reads]
+        if strangers:
+            raise ConfigError(f"the model does not read {', '.join(strangers)}; it reads {', '.join(reads)}")
+        return reads if modalities is None else tuple(modalities)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device by name; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} is not available ({reason}); choose cpu, cuda or auto") from error
+    return device

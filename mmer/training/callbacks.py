@@ -1,0 +1,81 @@
+"""What every run does beside learning: keep the best checkpoint, and write into it what it is."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from mmer.checkpoint import CARD, Card
+from mmer.corpora.splits import speakers_by_part
+from mmer.training.classifier import EmotionClassifier
+from mmer.training.data import EmotionDataModule
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep ``best.ckpt``, chosen on the validation speakers, and ``last.ckpt``, to resume from.
+
+    Without validation speakers nothing can be chosen honestly: then ``best.ckpt`` is the last epoch's.
+
+    Args:
+        folder: Where the checkpoints go.
+        monitor: What is largest at the best epoch.
+    """
+
+    def __init__(self, folder: Path, monitor: str = "val/uar") -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode="max",
+            save_last=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Find out whether there is anybody to validate on."""
+        super().setup(trainer, pl_module, stage)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and not data.split.validation:
+            self.monitor = None
+
+
+class WriteCard(Callback):
+    """Write into every checkpoint what it is: see :class:`~mmer.checkpoint.Card`.
+
+    Args:
+        seed: Seed of the run.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the card."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, EmotionDataModule)
+        assert isinstance(pl_module, EmotionClassifier)
+        card = Card(
+            model=pl_module.config,
+            prepare=data.corpus.config,
+            split=data.split_config,
+            root=str(data.root),
+            protocol=data.split.protocol,
+            speakers=dict(speakers_by_part(data.split)),
+            corpora=sorted({row.corpus for row in data.rows}),
+            seed=self.seed,
+            epoch=trainer.current_epoch,
+            versions=versions(),
+        )
+        checkpoint[CARD] = card.to_plain()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("mmer", "torch", "torchvision", "lightning", "pytorchvideo", "av", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

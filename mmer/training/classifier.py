@@ -1,0 +1,152 @@
+"""The LightningModule: a model, a loss, metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from jaxtyping import Float, Int
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from mmer.batch import IGNORED, Batch
+from mmer.config import ModelConfig
+from mmer.errors import ConfigError
+from mmer.model import build_model
+
+Stage = Literal["train", "val", "test"]
+"""Prefix of a metric's name."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear warm-up and a cosine to zero."""
+
+    lr: float = 3e-4
+    """Highest learning rate."""
+    weight_decay: float = 0.05
+    """Decay of weights; norms and biases have none."""
+    warmup: float = 0.1
+    """Share of the training's steps in which the rate rises from zero."""
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and self.weight_decay >= 0 and 0 <= self.warmup < 1):
+            raise ConfigError(f"{self}: lr must be positive, weight_decay not negative and warmup in [0, 1)")
+
+
+class EmotionClassifier(L.LightningModule):
+    """Trains an emotion model.
+
+    Args:
+        config: The model.
+        optim: Learning rate and its course.
+        label_smoothing: Share of the target that is spread over all classes.
+        class_weights: ``balanced`` weighs a class by the inverse of its number of training clips.
+    """
+
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        optim: OptimConfig = OptimConfig(),
+        label_smoothing: float = 0.1,
+        class_weights: Literal["none", "balanced"] = "none",
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+        self.config = config
+        self.optim = optim
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.model = build_model(config)
+        classes = len(config.label_set.names)
+        self.register_buffer("class_weight", torch.ones(classes), persistent=False)
+        self.metrics = nn.ModuleDict(
+            {f"{stage}_metrics": _metrics(stage, classes) for stage in ("train", "val", "test")}
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits of a batch, [b c]."""
+        logits: Tensor = self.model(batch).logits
+        return logits
+
+    def on_fit_start(self) -> None:
+        """Weigh the classes by the training clips."""
+        if self.class_weights == "balanced":
+            classes = len(self.class_weight)
+            counts = torch.tensor(self.trainer.datamodule.train.class_counts(classes))  # type: ignore[attr-defined]
+            self.class_weight.copy_(counts.sum() / (classes * counts.clamp(min=1)))
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Score a batch of the validation speakers."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Score a batch of the test speakers."""
+        self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the probabilities of a batch, [b c]."""
+        probabilities: Tensor = self(batch).softmax(dim=1)
+        return probabilities
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule, which advances every step."""
+        groups = param_groups_weight_decay(self.model, self.optim.weight_decay)
+        optimizer = AdamW(groups, lr=self.optim.lr)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, self.optim.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _step(self, batch: Batch, stage: Stage) -> Tensor:
+        assert batch.label is not None, "a data module's batches carry labels"
+        logits = self(batch)
+        loss = cross_entropy(logits, batch.label, self.class_weight, self.label_smoothing)
+        metrics = self.metrics[f"{stage}_metrics"]  # ModuleDict refuses the key "train"
+        metrics.update(logits, batch.label)  # type: ignore[operator]
+        clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
+        self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=clips)  # type: ignore[arg-type]
+        return loss
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b c"], label: Int[Tensor, " b"], weight: Float[Tensor, " c"], smoothing: float
+) -> Float[Tensor, ""]:
+    """Return the mean loss of the clips that have a label; 0 where none has, which PyTorch's own mean makes NaN."""
+    total = F.cross_entropy(logits, label, weight, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
+    share = torch.where(label == IGNORED, 0.0, weight[label.clamp(min=0)]).sum()
+    return total / share.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """Return the factor of the learning rate at a step: a line up from zero, then half a cosine down to zero."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+def _metrics(stage: str, classes: int) -> MetricCollection:
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED),
+            "uar": MulticlassAccuracy(classes, average="macro", ignore_index=IGNORED),
+            "macro_f1": MulticlassF1Score(classes, average="macro", ignore_index=IGNORED),
+        },
+        prefix=f"{stage}/",
+    )

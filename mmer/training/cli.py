@@ -1,0 +1,163 @@
+"""``train.py``: LightningCLI over the project's own signatures."""
+
+from __future__ import annotations
+
+import argparse
+import netrc
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from mmer.errors import ConfigError, MmerError
+from mmer.training.callbacks import BestCheckpoint, WriteCard
+from mmer.training.classifier import EmotionClassifier
+from mmer.training.data import EmotionDataModule
+
+_STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
+
+
+class TrainCLI(LightningCLI):
+    """Fit, validate, test or predict with an emotion model; a run is a folder, ``trainer.default_root_dir``.
+
+    Args:
+        args: The command line; None takes the process's own.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            EmotionClassifier,
+            EmotionDataModule,
+            args=None if args is None else list(args),
+            seed_everything_default=0,
+            parser_kwargs={**_STRICT, **{name: dict(_STRICT) for name in self.subcommands()}},
+            save_config_kwargs={"overwrite": True},  # whether a run may be replaced is asked before, for all of it
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's own arguments, and give the data module the model's description."""
+        parser.add_argument("--overwrite", action="store_true", help="Replace the run that the folder holds.")
+        parser.add_argument(
+            "--wandb",
+            type=str | None,
+            default=None,
+            help="Weights & Biases project to log to as well; offline where there is no key.",
+        )
+        parser.link_arguments("model.config", "data.model", apply_on="instantiate")
+        parser.set_defaults({"trainer.default_root_dir": "runs/train"})
+
+    def before_instantiate_classes(self) -> None:
+        """Look at the run's folder before anything is built, and set up its logs and checkpoints."""
+        config = self.config[self.subcommand]
+        folder = Path(config.trainer.default_root_dir)
+        config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
+        if self.subcommand != "fit" or config.trainer.fast_dev_run:
+            self.save_config_callback = None
+            return
+        if config.ckpt_path is None:
+            _claim(folder, bool(config.overwrite))
+        callbacks: list[Any] = [WriteCard(_seed(config.seed_everything))]
+        if config.trainer.enable_checkpointing is not False:
+            callbacks.append(BestCheckpoint(folder / "checkpoints"))
+        if config.trainer.logger is not False:
+            callbacks.append(LearningRateMonitor("step"))
+        self.trainer_defaults["callbacks"] = callbacks
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer, with the run's logs unless the config brings its own."""
+        config = self.config[self.subcommand]
+        if config.trainer.logger is None:
+            fit = self.subcommand == "fit"
+            kwargs["logger"] = _loggers(Path(config.trainer.default_root_dir), config.wandb) if fit else False
+        return super().instantiate_trainer(**kwargs)
+
+
+def _seed(seed: bool | int) -> int | None:
+    return None if isinstance(seed, bool) else seed
+
+
+def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:
+    """Return the path of a checkpoint named ``last``, ``best`` or by its path.
+
+    Raises:
+        ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
+    """
+    if given is None:
+        if subcommand != "fit":
+            raise ConfigError(f"{subcommand} needs --ckpt_path PATH (or last, or best); a new model has random weights")
+        return None
+    path = folder / "checkpoints" / f"{given}.ckpt" if given in ("last", "best") else Path(given)
+    if not path.is_file():
+        raise ConfigError(f"--ckpt_path={given}: there is no file {path}")
+    return str(path)
+
+
+@rank_zero_only
+def _claim(folder: Path, overwrite: bool) -> None:
+    """Refuse to train over another run, or make room for the new one.
+
+    Raises:
+        ConfigError: The folder holds a run.
+    """
+    checkpoints = folder / "checkpoints"
+    if not any(checkpoints.glob("*.ckpt")):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"{folder} holds a run already; continue it with --ckpt_path=last, replace it with --overwrite, "
+            "or choose another folder with --trainer.default_root_dir"
+        )
+    shutil.rmtree(checkpoints)
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+
+
+def _loggers(folder: Path, project: str | None) -> list[Logger]:
+    """Return a CSV log, and one at Weights & Biases where a project is named."""
+    loggers: list[Logger] = [CSVLogger(folder, name="logs")]
+    if project is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        loggers.append(WandbLogger(project=project, save_dir=folder, offline=not _has_wandb_key()))
+    return loggers
+
+
+def _has_wandb_key() -> bool:
+    """Tell whether Weights & Biases would find a key in the environment or in the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run ``train.py`` and return its exit code: 0, or 2 after a mistake that one line on standard error explains."""
+    try:
+        TrainCLI(args)
+    except (MmerError, argparse.ArgumentError, MisconfigurationException) as error:
+        print(f"train.py: error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def one_line(message: str) -> str:
+    """Return a parser's message on one line.
+
+    Where none of several kinds of stream fits, jsonargparse explains each; only the kind that was meant matters.
+    """
+    lines = [line.strip(" -") for line in message.splitlines()]
+    noise = re.compile(
+        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Problem with given"
+    )
+    return re.sub(r"\s+", " ", " ".join(line for line in lines if not noise.match(line)))
