@@ -12,6 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,9 +69,18 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     except MmerError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenProcessPool:
+        print(
+            f"{parser.prog}: error: a worker died, most likely of too little memory; try --workers 1",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"{parser.prog}: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return 130
@@ -195,7 +205,8 @@ def _predict(args: argparse.Namespace) -> int:
             answers.append(predictor.predict(file, modalities))
         except ClipError as error:
             failed = True
-            print(f"mmer: error: {error}", file=sys.stderr)
+            voice = "; --modalities audio reads the voice alone" if "no face" in error.reason else ""
+            print(f"mmer: error: {error}{voice}", file=sys.stderr)
     if answers:
         _PRINTERS[args.format](answers)
     return 2 if failed else 0

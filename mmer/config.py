@@ -6,7 +6,6 @@ against them before a model exists, and a checkpoint keeps them as plain diction
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -234,7 +233,7 @@ def to_plain(config: Any) -> Any:
     return TypeAdapter(type(config)).dump_python(config, mode="json")
 
 
-def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
+def from_plain(kind: type[T], data: Any) -> T:
     """Read back what :func:`to_plain` wrote.
 
     Raises:

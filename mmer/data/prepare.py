@@ -74,7 +74,8 @@ def _read_faces(
     if not times:
         raise source.error("its video stream holds no frames")
     if not sizes.any():
-        advice = "use --crop none if the clips are faces already" if config.crop == "face" else "every frame is black"
+        faces = "clips that are faces already want prepare --crop none"
+        advice = faces if config.crop == "face" else "every frame is black"
         raise source.error(f"no face in any of {len(times)} frames; {advice}")
     return np.array(times), sizes, np.concatenate(parts)
 
@@ -184,7 +185,7 @@ def _prepare_one(row: Row, root: Path, config: PrepareConfig) -> Row | ClipError
             clip.save(path)
     except ClipError as error:
         return error
-    stored = {"seconds": f"{clip.seconds:.3f}", "face_share": f"{clip.face_share:.3f}"}
+    stored = {"seconds": f"{clip.seconds:.3f}", "face_share": f"{clip.face_share:.3f}" if clip.has_video else ""}
     return Row(
         key=row.key,
         corpus=row.corpus,

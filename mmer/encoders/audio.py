@@ -34,13 +34,14 @@ class WaveCNN(nn.Module):
         super().__init__()
         layout = _LAYOUTS[config.variant]
         widths = (1, *(channels for channels, _, _ in layout))
-        self.blocks = nn.ModuleList(
+        blocks = [
             WaveBlock(width, channels, kernel, stride, config.dropout)
             for width, (channels, kernel, stride) in zip(widths, layout, strict=False)
-        )
+        ]
+        self.blocks = nn.ModuleList(blocks)
         self.dim = widths[-1]
         if config.variant == "tiny":
-            _start_as_gabor(self.blocks[0].conv)
+            _start_as_gabor(blocks[0].conv)
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""

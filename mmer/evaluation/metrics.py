@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mmer.evaluation.predictions import Predictions
 
@@ -120,7 +120,7 @@ def _hits(confusion: NDArray[Any]) -> NDArray[Any]:
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
-def _divide(a: NDArray[Any], b: NDArray[Any]) -> Array:
+def _divide(a: ArrayLike, b: ArrayLike) -> Array:
     """Divide, with 0 where there is nothing to divide by."""
     numerator, denominator = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

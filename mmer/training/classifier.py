@@ -20,7 +20,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from mmer.batch import IGNORED, Batch
 from mmer.config import ModelConfig
 from mmer.errors import ConfigError
-from mmer.model import build_model
+from mmer.model import Output, build_model
 
 Stage = Literal["train", "val", "test"]
 """Prefix of a metric's name."""
@@ -50,6 +50,8 @@ class EmotionClassifier(L.LightningModule):
         optim: Learning rate and its course.
         label_smoothing: Share of the target that is spread over all classes.
         class_weights: ``balanced`` weighs a class by the inverse of its number of training clips.
+        stream_loss: Weight of the streams' own losses, their mean, beside the fused answer's; so that a stream that
+            learns slowly is not left behind by one that learns fast (Wang et al. 2020, arXiv:1905.12681).
     """
 
     class_weight: Tensor
@@ -60,14 +62,18 @@ class EmotionClassifier(L.LightningModule):
         optim: OptimConfig = OptimConfig(),
         label_smoothing: float = 0.1,
         class_weights: Literal["none", "balanced"] = "none",
+        stream_loss: float = 0.5,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+        if stream_loss < 0:
+            raise ConfigError(f"stream_loss={stream_loss} must not be negative")
         self.config = config
         self.optim = optim
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.stream_loss = stream_loss
         self.model = build_model(config)
         classes = len(config.label_set.names)
         self.register_buffer("class_weight", torch.ones(classes), persistent=False)
@@ -114,14 +120,21 @@ class EmotionClassifier(L.LightningModule):
 
     def _step(self, batch: Batch, stage: Stage) -> Tensor:
         assert batch.label is not None, "a data module's batches carry labels"
-        logits = self(batch)
-        loss = cross_entropy(logits, batch.label, self.class_weight, self.label_smoothing)
+        output: Output = self.model(batch)
+        logits = output.logits
+        loss = self._loss(logits, batch.label)
+        if output.stream_logits:
+            alone = torch.stack([self._loss(x, batch.label) for x in output.stream_logits.values()])
+            loss = loss + self.stream_loss * alone.mean()
         metrics = self.metrics[f"{stage}_metrics"]  # ModuleDict refuses the key "train"
         metrics.update(logits, batch.label)  # type: ignore[operator]
         clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
         self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=clips)  # type: ignore[arg-type]
         return loss
+
+    def _loss(self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
+        return cross_entropy(logits, label, self.class_weight, self.label_smoothing)
 
 
 def cross_entropy(

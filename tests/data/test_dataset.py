@@ -1,0 +1,174 @@
+"""A clip is cut to the model's window by time, and says what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmer.batch import IGNORED
+from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, PrepareConfig, WaveCNNConfig
+from mmer.corpora.manifest import Manifest, Row
+from mmer.data.dataset import ClipDataset, Padded, cut, make_layout, usable_rows
+from mmer.data.prepare import prepare_corpus
+from mmer.data.store import PreparedClip, PreparedCorpus
+from mmer.errors import ClipError, ConfigError
+from mmer.media.jpeg import encode_jpeg
+
+RATE = 100
+FACE, VOICE = MViTConfig("mvit", variant="tiny"), WaveCNNConfig("wave_cnn", variant="tiny")
+BOTH = ModelConfig({"face": FACE, "voice": VOICE}, clip=ClipConfig(seconds=0.4, frames=8))
+
+
+def recorded(seconds: float, fps: int = 10, audio: bool = True) -> PreparedClip:
+    """A clip whose frames and samples say their own time: grey level and sample are 100 x seconds."""
+    times = np.arange(round(seconds * fps)) / fps
+    parts = [encode_jpeg(np.full((16, 16, 3), round(100 * t), np.uint8), 95) for t in times]
+    samples = np.arange(round(seconds * RATE), dtype=np.float32)
+    sizes = np.array([len(part) for part in parts], np.int64)
+    return PreparedClip(times, sizes, np.concatenate(parts), samples if audio else None, RATE)
+
+
+def window(clip: PreparedClip, frames: int = 4, **where: float) -> tuple[list[int], list[float]]:
+    """The times, in hundredths of a second, of the frames and of the first and last sample of a window of 1 s."""
+    config = ClipConfig(seconds=1.0, frames=frames, sample_rate=RATE)
+    piece = cut(clip, config, "the key", **where)
+    assert piece.video is not None and piece.audio is not None
+    return [round(float(f.float().mean())) for f in piece.video], [float(piece.audio[0]), float(piece.audio[-1])]
+
+
+def test_window_is_the_middle_of_the_clip() -> None:
+    frames, sound = window(recorded(2.0))
+    assert frames == pytest.approx([60, 90, 110, 140], abs=6)
+    assert sound == [50, 149]
+
+
+def test_frames_and_samples_of_every_view_are_of_the_same_time() -> None:
+    starts = []
+    for view in range(3):
+        frames, sound = window(recorded(2.0), view=view, views=3)
+        assert frames[0] == pytest.approx(sound[0] + 12.5, abs=6)
+        assert frames[-1] == pytest.approx(sound[0] + 87.5, abs=6)
+        starts.append(sound[0])
+    assert starts == [0, 50, 100]
+
+
+@pytest.mark.parametrize(("shift", "start"), [(0.2, 70), (-0.2, 30), (5.0, 100), (-5.0, 0)])
+def test_shifted_window_stays_inside_the_clip(shift: float, start: float) -> None:
+    assert window(recorded(2.0), shift=shift)[1][0] == start
+
+
+def test_short_clip_is_used_whole_and_its_frames_repeat() -> None:
+    frames, sound = window(recorded(0.2), frames=8)
+    assert frames == pytest.approx([0] * 2 + [10] * 6, abs=3)
+    assert sound == [0, 19]
+
+
+def test_frames_of_a_variable_rate_are_chosen_by_time() -> None:
+    clip = recorded(1.0)
+    clip = replace(clip, times=np.array([0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 1.0]))
+    frames, _ = window(clip)
+    assert frames[-2:] == pytest.approx([90, 90], abs=3), "after 0.54 s the last frame is the nearest"
+
+
+def test_what_a_clip_lacks_is_none() -> None:
+    config = ClipConfig(seconds=1.0, sample_rate=RATE)
+    silent = cut(recorded(1.0, audio=False), config, "the key")
+    assert silent.audio is None and silent.video is not None
+    blind = cut(replace(recorded(1.0), sizes=np.zeros(10, np.int64)), config, "the key")
+    assert blind.video is None and blind.audio is not None
+
+
+def test_sound_that_ends_before_the_window_is_none() -> None:
+    clip = replace(recorded(2.4), audio=np.zeros(20, np.float32))
+    assert cut(clip, ClipConfig(seconds=1.0, sample_rate=RATE), "the key").audio is None
+
+
+def test_sample_rate_of_model_and_clips_must_agree() -> None:
+    with pytest.raises(ConfigError, match="reads audio at 16000 Hz and the clips were prepared at 8000 Hz; prepare"):
+        make_layout(BOTH, PrepareConfig(sample_rate=8_000))
+    make_layout(ModelConfig({"face": FACE}), PrepareConfig(sample_rate=8_000))
+
+
+def test_rows_that_the_model_cannot_use_are_passed_over() -> None:
+    a_file = Path("a.npz")
+    rows = [
+        Row("seen", "test", "1", "happy", video=a_file),
+        Row("heard", "test", "1", "happy", audio=a_file),
+        Row("dropped", "test", "1", "neutral", video=a_file),
+    ]
+    model = ModelConfig({"face": FACE}, labels="no_neutral7")
+    assert [row.key for row in usable_rows(rows, model)] == ["seen"]
+    assert [row.key for row in usable_rows(rows, BOTH)] == ["seen", "heard", "dropped"]
+
+
+def test_row_without_a_label_is_refused() -> None:
+    with pytest.raises(ConfigError, match="clip a has no label; fill the table's 'label' column, or leave its row out"):
+        usable_rows([Row("a", "test", video=Path("a"))], BOTH)
+
+
+def test_unknown_label_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"label 'hungry' is not in the label set ravdess8 \(neutral, calm, .*choose"):
+        usable_rows([Row("a", "test", label="hungry", video=Path("a"))], BOTH)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, odd_media: dict[str, Path]) -> PreparedCorpus:
+    root = tmp_path_factory.mktemp("prepared")
+    rows = (
+        Row("both", "test", "1", "happy", video=odd_media["a face.mp4"]),
+        Row("sight", "test", "1", "sad", video=odd_media["no sound.mp4"]),
+        Row("sound", "test", "1", "sad", audio=odd_media["float.wav"]),
+        Row("short", "test", "1", "calm", video=odd_media["two tenths.mp4"]),
+    )
+    prepare_corpus(Manifest(rows), root, PrepareConfig(size=64), progress=False)
+    return PreparedCorpus.open(root)
+
+
+def test_clips_of_every_kind_make_one_batch(corpus: PreparedCorpus) -> None:
+    dataset = ClipDataset(corpus, corpus.rows, BOTH)
+    batch = make_layout(BOTH, corpus.config).collate([dataset[i] for i in range(4)])
+    assert batch.key == ("both", "sight", "sound", "short")
+    assert batch.video is not None and batch.video.shape == (4, 8, 3, 64, 64) and batch.video.dtype == torch.uint8
+    assert batch.audio is not None and batch.audio.shape == (4, 6400) and batch.audio.dtype == torch.float32
+    assert batch.video_mask is not None and batch.video_mask.all(dim=1).tolist() == [True, True, False, True]
+    assert batch.audio_mask is not None and batch.audio_mask.sum(dim=1).tolist()[1:3] == [0, 6400]
+    assert batch.audio_mask[3].sum().item() == pytest.approx(3200, abs=400)
+    assert batch.label is not None and batch.label.tolist() == [2, 3, 3, 1]
+
+
+def test_only_what_the_model_reads_is_read(corpus: PreparedCorpus) -> None:
+    clip = ClipDataset(corpus, corpus.rows, ModelConfig({"voice": VOICE}))[0]
+    assert clip.video is None and clip.audio is not None
+
+
+def test_clips_are_the_same_every_time_without_augmentation_and_differ_with_it(corpus: PreparedCorpus) -> None:
+    plain = ClipDataset(corpus, corpus.rows, BOTH)
+    torch.testing.assert_close(plain[0].video, plain[0].video)
+    changed = ClipDataset(corpus, corpus.rows, BOTH, AugmentConfig())
+    first, second = changed[0], changed[0]
+    assert first.video is not None and (first.video != second.video).any()
+    assert first.audio is not None and not torch.equal(first.audio[:100], second.audio[:100])
+    assert first.label == plain[0].label
+
+
+def test_classes_are_counted(corpus: PreparedCorpus) -> None:
+    assert ClipDataset(corpus, corpus.rows, BOTH).class_counts(8) == [0, 1, 1, 2, 0, 0, 0, 0]
+
+
+def test_repeats_that_fill_a_batch_have_no_label(corpus: PreparedCorpus) -> None:
+    padded = Padded(ClipDataset(corpus, corpus.rows[:3], BOTH), 2)
+    assert len(padded) == 4
+    assert [padded[i].label for i in range(4)] == [2, 3, 3, None]
+    batch = make_layout(BOTH, corpus.config).collate([padded[3]])
+    assert batch.key == ("both",) and batch.label is not None and batch.label.tolist() == [IGNORED]
+
+
+def test_damaged_clip_is_a_clip_error_and_never_another_clip(tmp_path: Path, corpus: PreparedCorpus) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "both.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(ClipError, match=r"clip both .*the prepared clip is unreadable .*delete it and prepare again"):
+        ClipDataset(PreparedCorpus(tmp_path, corpus.rows, corpus.config), corpus.rows, BOTH)[0]

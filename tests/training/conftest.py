@@ -1,0 +1,89 @@
+"""A small prepared corpus of noise, and a model that trains on it in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mmer.config import PrepareConfig
+from mmer.corpora.manifest import Row, write_manifest
+from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.emotions import RAVDESS8
+from mmer.media.jpeg import encode_jpeg
+
+RATE = 16_000
+
+
+def noise_clip(rng: np.random.Generator, video: bool, audio: bool, size: int) -> PreparedClip:
+    images = [encode_jpeg(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), 80) for _ in range(9 if video else 0)]
+    return PreparedClip(
+        times=np.arange(len(images)) / 25,
+        sizes=np.array([len(image) for image in images], np.int64),
+        jpeg=np.concatenate([np.zeros(0, np.uint8), *images]),
+        audio=rng.normal(0, 0.1, RATE // 2).astype(np.float32) if audio else None,
+        sample_rate=RATE,
+    )
+
+
+def write_corpus(root: Path, speakers: range, takes: int, *, missing: bool = False, size: int = 32) -> Path:
+    """Write a prepared folder; with ``missing``, every third clip lacks its video and every fourth its audio."""
+    (root / "clips").mkdir(parents=True)
+    write_settings(root, PrepareConfig(size=size))
+    rng, rows = np.random.default_rng(0), []
+    for speaker in speakers:
+        for take in range(takes):
+            number = len(rows)
+            video, audio = not (missing and number % 3 == 0), not (missing and number % 4 == 1)
+            row = Row(f"{speaker:02d}-{take}", "noise", str(speaker), RAVDESS8[number % 8])
+            path = clip_path(root, row.key)
+            noise_clip(rng, video, audio, size).save(path)
+            rows.append(Row(row.key, "noise", row.speaker, row.label, path if video else None, path if audio else None))
+    write_manifest(root / "manifest.csv", rows)
+    return root
+
+
+@pytest.fixture(scope="session")
+def noise_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("noise") / "data", range(1, 25), 1)
+
+
+@pytest.fixture(scope="session")
+def patchy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("patchy") / "data", range(1, 7), 5, missing=True)
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
+    """A YAML of a very small model on the patchy corpus: 4 speakers train, 1 validates, 1 is tested."""
+    config = {
+        "seed_everything": 1,
+        "model": {
+            "config": {
+                "streams": {
+                    "face": {"encoder": "resnet3d", "variant": "tiny"},
+                    "voice": {"encoder": "wave_cnn", "variant": "tiny"},
+                },
+                "clip": {"seconds": 0.5, "frames": 8},
+                "fusion": {"dim": 16, "depth": 1, "heads": 2, "max_tokens": 32},
+                "modality_dropout": 0.3,
+            },
+            "optim": {"lr": 0.001},
+        },
+        "data": {
+            "root": str(patchy_corpus),
+            "split": {"protocol": "speakers", "validation": [5], "test": ["06"]},
+            "batch_size": 4,
+            "workers": 0,
+        },
+        "trainer": {
+            "max_epochs": 2,
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(tmp_path / "run"),
+        },
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path

@@ -1,0 +1,176 @@
+"""train.py: a mistake is one line before a model is built; a run survives, and is never overwritten unasked."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.evaluation.evaluate import evaluate_checkpoint
+from mmer.inference.predictor import Predictor
+from mmer.training import cli
+from mmer.training.cli import main, one_line
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--trainer.max_epoch=3", "--trainer.max_epoch=3"),
+        ("--nonsense=1", "--nonsense=1"),
+        ("--model.config.fusion.depth=big", "depth"),
+        ("--model.config.fusion.dim=17", "fusion.dim=17 is not a multiple of fusion.heads=2"),
+        ("--model.config.streams.face.variant=huge", "['slow_r50', 'r3d_18', 'tiny']. Got value: huge"),
+        ("--model.config.streams.face.encoder=sonar", "Got value: sonar"),
+        ("--model.config.labels=ravdess9", "ravdess9"),
+        ("--data.split.protocol=contig7", "contig7"),
+        ("--data.root=nowhere", "nowhere is not a prepared folder; make it with: mmer prepare"),
+        ("--data.split.test=[5]", "speakers 5 are both in validation and in test"),
+        ("--data.split.test=[99]", "no speakers 99; it has 1, 2, 3, 4, 5, 6"),
+        ("--ckpt_path=nowhere.ckpt", "there is no file nowhere.ckpt"),
+        ("--ckpt_path=last", "there is no file"),
+        ("--model.optim.lr=-1", "lr must be positive"),
+        ("--model.label_smoothing=2", "label_smoothing=2"),
+        ("--model.config.clip.sample_rate=8000", "16000 Hz"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny_config: Path, capsys: pytest.CaptureFixture[str], flag: str, said: str) -> None:
+    assert main(["fit", f"--config={tiny_config}", flag]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py: error: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize("flag", ["--trainer.max_epoch=3", "--model.config.fusion.depth=big", "--trainer.nope=1"])
+def test_a_wrong_flag_is_seen_before_a_model_is_built(
+    tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    monkeypatch.setattr("mmer.training.classifier.build_model", lambda config: pytest.fail("a model was built"))
+    assert main(["fit", f"--config={tiny_config}", flag]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_config_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config=nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_testing_needs_a_checkpoint(tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", f"--config={tiny_config}"]) == 2
+    assert "needs --ckpt_path PATH" in capsys.readouterr().err
+
+
+def test_one_line_keeps_what_matters_of_a_parsers_message() -> None:
+    message = 'Parser key "streams":\n  Does not validate\n  Errors:\n    - Subclasses are disabled\n    - Got value: x'
+    assert one_line(message) == 'Parser key "streams": Got value: x'
+
+
+@pytest.fixture
+def run(tiny_config: Path) -> Path:
+    """A finished run."""
+    assert main(["fit", f"--config={tiny_config}"]) == 0
+    return tiny_config.parent / "run"
+
+
+def test_a_run_leaves_its_checkpoints_log_and_config(run: Path) -> None:
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    header, *_ = (run / "logs/version_0/metrics.csv").read_text().splitlines()
+    assert {"val/uar", "val/accuracy", "val/macro_f1", "val/loss", "train/loss"} <= set(header.split(","))
+    assert (run / "logs/version_0/config.yaml").is_file()
+
+
+def test_a_run_is_not_overwritten_unasked(run: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "checkpoints/best.ckpt").read_bytes()
+    assert main(["fit", f"--config={tiny_config}"]) == 2
+    assert "continue it with --ckpt_path=last, replace it with --overwrite" in capsys.readouterr().err
+    assert (run / "checkpoints/best.ckpt").read_bytes() == before
+    assert main(["fit", f"--config={tiny_config}", "--overwrite"]) == 0
+
+
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = []
+
+    def interrupt(self: cli.EmotionClassifier) -> None:
+        epochs.append(self.current_epoch)
+        if epochs == [0, 1]:
+            raise RuntimeError("the power failed")
+
+    monkeypatch.setattr(cli.EmotionClassifier, "on_train_epoch_start", interrupt)
+    with pytest.raises(RuntimeError, match="the power failed"):
+        main(["fit", f"--config={tiny_config}"])
+    assert main(["fit", f"--config={tiny_config}", "--ckpt_path=last"]) == 0
+    assert epochs == [0, 1, 1]
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 2 * 4  # 19 training clips in whole batches of 4, 2 epochs
+    assert (tmp_path / "run/logs/version_0/metrics.csv").is_file(), "the log of the first part is kept"
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_config: Path, tmp_path: Path) -> None:
+    states = []
+    for name in ("a", "b"):
+        flags = [f"--trainer.default_root_dir={tmp_path / name}", "--trainer.max_epochs=1"]
+        assert main(["fit", f"--config={tiny_config}", *flags]) == 0
+        states.append(torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_predictor_gives_the_numbers_of_the_evaluation(run: Path) -> None:
+    checkpoint = run / "checkpoints/best.ckpt"
+    evaluation = evaluate_checkpoint(checkpoint, device=torch.device("cpu"), progress=False)
+    predictor = Predictor.from_checkpoint(checkpoint, "cpu")
+    corpus = PreparedCorpus.open(Path(predictor.card.root))
+    for key, expected in zip(evaluation.predictions.key, evaluation.predictions.probabilities, strict=True):
+        answer = predictor.predict_clip(key, PreparedClip.load(clip_path(corpus.root, key), key))
+        assert list(answer.probabilities) == list(evaluation.predictions.names)
+        torch.testing.assert_close(
+            torch.tensor(list(answer.probabilities.values())), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_the_checkpoint_says_who_trained_and_who_is_tested(run: Path) -> None:
+    card = Predictor.from_checkpoint(run / "checkpoints/best.ckpt", "cpu").card
+    assert card.speakers == {"train": ["1", "2", "3", "4"], "validation": ["5"], "test": ["6"]}
+    assert (card.protocol, card.seed, card.corpora) == ("speakers", 1, ["noise"])
+
+
+def test_without_validation_speakers_the_last_epoch_is_kept(tiny_config: Path, tmp_path: Path) -> None:
+    assert main(["fit", f"--config={tiny_config}", "--data.split.validation=[]", "--data.split.train=[1,2,3]"]) == 0
+    folder = tmp_path / "run/checkpoints"
+    best, last = (torch.load(folder / name, weights_only=True) for name in ("best.ckpt", "last.ckpt"))
+    assert best["epoch"] == last["epoch"] == 1
+
+
+def test_balanced_class_weights_count_the_training_clips(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = cli.EmotionClassifier.on_fit_start
+
+    def spy(self: cli.EmotionClassifier) -> None:
+        original(self)
+        seen.append((self.class_weight.clone(), self.trainer.datamodule.train.class_counts(8)))
+
+    monkeypatch.setattr(cli.EmotionClassifier, "on_fit_start", spy)
+    flags = ["--model.class_weights=balanced", "--trainer.fast_dev_run=1"]
+    assert main(["fit", f"--config={tiny_config}", *flags]) == 0
+    weight, counts = seen[0]
+    torch.testing.assert_close(weight, sum(counts) / (8 * torch.tensor(counts).float()))
+
+
+def test_a_damaged_clip_stops_training_with_one_line(
+    patchy_corpus: Path, tiny_config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "damaged"
+    shutil.copytree(patchy_corpus, root)
+    (root / "clips/01-2.npz").write_bytes(b"no archive")
+    for workers in (0, 1):
+        flags = [f"--data.root={root}", f"--data.workers={workers}", "--overwrite"]
+        assert main(["fit", f"--config={tiny_config}", *flags]) == 2
+        lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("train.py: error: ")]
+        assert len(lines) == 1
+        assert "clip 01-2" in lines[0]
+        assert "prepare again" in lines[0]
+
+
