@@ -86,6 +86,8 @@ class WaveCNNConfig:
     """``base``: 512 channels, the seven-block layout of wav2vec 2.0's encoder, 50 tokens a second. ``tiny``: 64, 25."""
     dropout: float = 0.1
     """Rate at which whole channels of a block are dropped in training."""
+    normalise: bool = False
+    """Bring each window to unit power, as wav2vec 2.0 does: neither the microphone nor loudness matters then."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.dropout < 1, f"dropout={self.dropout} must lie in [0, 1)")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mmer.batch import Batch, Tokens
 from mmer.config import FusionConfig, ModelConfig, MViTConfig, ResNet3DConfig, WaveCNNConfig
 from mmer.errors import ConfigError
-from mmer.model import EmotionModel, build_model
+from mmer.model import EmotionModel, _mean, build_model
 
 CLIPS = 3
 FACE = MViTConfig("mvit", variant="tiny", drop_path=0.0)
@@ -93,6 +93,12 @@ def test_streams_speak_alone_in_training_and_of_their_own_modality_only(model: E
     assert all(logits.shape == (CLIPS, 8) for logits in before.values())
     same(after["voice"], before["voice"])
     assert (after["face"] - before["face"])[:2].abs().max() > 1e-3
+
+
+def test_a_stream_alone_is_the_mean_of_its_real_tokens() -> None:
+    x = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert _mean(Tokens(x, mask)).tolist() == [[2.0], [0.0]]
 
 
 # --- what never matters

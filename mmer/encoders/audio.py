@@ -40,12 +40,16 @@ class WaveCNN(nn.Module):
         ]
         self.blocks = nn.ModuleList(blocks)
         self.dim = widths[-1]
+        self.normalise = config.normalise
         if config.variant == "tiny":
             _start_as_gabor(blocks[0].conv)
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""
-        h, keep = (x * mask).unsqueeze(1), mask
+        x = x * mask
+        if self.normalise:
+            x = x / _level(x, mask)
+        h, keep = x.unsqueeze(1), mask
         for block in self.blocks:
             h, keep = block(h, keep)
         return Tokens(h.transpose(1, 2), keep)
@@ -80,6 +84,12 @@ class WaveBlock(nn.Module):
         h = self.conv(x)[..., : mask.shape[1]]
         h = self.activation(self.norm(h.transpose(1, 2)).transpose(1, 2))
         return self.dropout(h) * mask.unsqueeze(1), mask  # re-silence: a conv smears real audio into padding
+
+
+def _level(x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Float[Tensor, "b 1"]:
+    """Return the root mean square of the samples that are real, at least -80 dB of full scale."""
+    power = x.square().sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return power.sqrt().clamp(min=1e-4)
 
 
 def _start_as_gabor(conv: nn.Conv1d, low: float = 60.0, high: float = 7000.0, sample_rate: int = 16_000) -> None:

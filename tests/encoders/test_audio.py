@@ -74,3 +74,13 @@ def test_the_first_filters_of_tiny_start_as_tones_in_rising_order_from_60_to_700
     assert (peaks.diff() >= 0).all()
     assert peaks[0] < 100
     assert peaks[-1].item() == pytest.approx(7000, abs=20)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_only_a_normalised_voice_is_the_same_at_any_level(normalise: bool) -> None:
+    torch.manual_seed(0)
+    encoder = WaveCNN(WaveCNNConfig("wave_cnn", "tiny", normalise=normalise)).eval()
+    audio, mask = 0.1 * torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.bool)
+    mask[1, 5000:] = False
+    whisper, shout = encoder(audio, mask).x, encoder(5 * audio, mask).x
+    assert torch.allclose(whisper, shout, atol=1e-4) == normalise

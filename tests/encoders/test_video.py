@@ -91,10 +91,10 @@ def test_frames_are_spread_evenly_over_the_clip_s(given: int, taken: list[int]) 
 
 
 def test_scaling_down_averages_so_that_no_pixel_is_skipped() -> None:
-    frames = FrameInput(1, 4, mean=(0.0,) * 3, std=(1.0,) * 3)
-    checks = (255 * (torch.arange(64).view(1, -1) + torch.arange(64).view(-1, 1)).remainder(2)).to(torch.uint8)
-    pixels, _ = frames(checks.expand(1, 1, 3, 64, 64), torch.ones(1, 1, dtype=torch.bool))
-    torch.testing.assert_close(pixels, torch.full_like(pixels, 0.5), rtol=0, atol=0.01)
+    frames = FrameInput(1, 8, mean=(0.0,) * 3, std=(1.0,) * 3)
+    noise = torch.randint(0, 256, (1, 1, 3, 128, 128), dtype=torch.uint8)
+    pixels, _ = frames(noise, torch.ones(1, 1, dtype=torch.bool))
+    assert pixels.std() < 0.05  # of 0.29; four pixels of each square alone would leave 0.15
 
 
 @pytest.mark.parametrize(
