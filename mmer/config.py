@@ -226,6 +226,13 @@ class AugmentConfig:
     jitter: float = 0.1
     """Largest shift of the window in time, as a share of its length."""
 
+    def __post_init__(self) -> None:
+        _require(0 <= self.flip <= 1, f"augment.flip={self.flip} must lie in [0, 1]")
+        for name in ("zoom", "shift", "light", "jitter"):
+            _require(0 <= getattr(self, name) <= 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1]")
+        for name in ("rotate", "gain"):
+            _require(getattr(self, name) >= 0, f"augment.{name}={getattr(self, name)} must not be negative")
+
 
 T = TypeVar("T")
 

@@ -22,6 +22,8 @@ from mmer.media.video import read_video
 from mmer.media.write import write_clip
 from mmer.model import build_model
 
+torch.set_num_threads(1)  # networks this small are slower on several threads, tenfold where other work competes
+
 Image = NDArray[np.uint8]
 
 RIGHT_TURN = (0, 1, -1, 0)

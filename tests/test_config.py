@@ -111,3 +111,16 @@ def test_a_stored_config_without_a_required_value_is_refused() -> None:
 def test_what_is_no_dictionary_at_all_is_refused() -> None:
     with pytest.raises(CheckpointError, match="the stored ClipConfig is not readable at 'its top'"):
         from_plain(ClipConfig, "nonsense")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"flip": 2}, r"augment.flip=2 must lie in \[0, 1\]"),
+        ({"light": -1}, r"augment.light=-1 must lie in \[0, 1\]"),
+        ({"rotate": -5}, "augment.rotate=-5 must not be negative"),
+    ],
+)
+def test_augmentation_that_cannot_be_is_refused(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AugmentConfig(**setting)

@@ -173,9 +173,10 @@ def read_settings(root: Path) -> PrepareConfig | None:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CorpusError(f"{path} is damaged ({error}); delete the folder and prepare again") from error
-    if data.get("format") != FORMAT:
-        raise CorpusError(f"{root} has format {data.get('format')} and this version reads {FORMAT}; prepare it again")
-    return from_plain(PrepareConfig, data["config"])
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != FORMAT:
+        raise CorpusError(f"{root} has format {found} and this version reads {FORMAT}; prepare it again")
+    return from_plain(PrepareConfig, data.get("config"))
 
 
 def write_settings(root: Path, config: PrepareConfig) -> None:

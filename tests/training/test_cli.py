@@ -172,5 +172,3 @@ def test_a_damaged_clip_stops_training_with_one_line(
         assert len(lines) == 1
         assert "clip 01-2" in lines[0]
         assert "prepare again" in lines[0]
-
-
