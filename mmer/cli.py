@@ -194,9 +194,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from mmer.corpora.manifest import DEMO_CORPUS
     from mmer.inference.predictor import Prediction, Predictor
 
     predictor = Predictor.from_checkpoint(args.checkpoint, args.device)
+    if DEMO_CORPUS in predictor.card.corpora:
+        print("mmer: warning: trained on drawn faces: its answers say nothing of people", file=sys.stderr)
     modalities = None if args.modalities is None else [name.strip() for name in args.modalities.split(",")]
     answers: list[Prediction] = []
     failed = False

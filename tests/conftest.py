@@ -239,7 +239,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained checkpoint of a tiny model that sees and hears."""
     streams = {"face": MViTConfig("mvit", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")}
     config = ModelConfig(streams, clip=ClipConfig(frames=8), fusion=FusionConfig(dim=32, depth=1, heads=4))
-    card = Card(config, PrepareConfig(size=64), SplitConfig(), "nowhere", "untrained", {}, ["demo"])
+    card = Card(config, PrepareConfig(size=64), SplitConfig(), "nowhere", "untrained", {}, ["none"])
     torch.manual_seed(0)
     weights = {f"model.{name}": value for name, value in build_model(config, load=False).state_dict().items()}
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"

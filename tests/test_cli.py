@@ -95,7 +95,9 @@ def test_predict_prints_a_table_for_people(
     trained: tuple[Path, Path], talking: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["predict", str(talking), f"--checkpoint={trained[0]}", "--device=cpu"]) == 0
-    first, *rest = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr()
+    assert "trained on drawn faces" in output.err
+    first, *rest = output.out.splitlines()
     assert first.startswith(f"{talking}: ")
     assert "video, audio" in first
     assert {line.split()[0] for line in rest} == {"sad", "happy"}
