@@ -1,6 +1,6 @@
 # make demo    the whole system on synthetic clips: about 8 minutes on 2 cores, install included
 # make test    every test
-# make setup | lint | clean
+# make setup | lint | clean (which leaves every run but the demo's)
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
@@ -34,5 +34,5 @@ setup: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv $(DEMO) .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

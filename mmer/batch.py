@@ -94,16 +94,16 @@ class Batch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Apply a change to every tensor."""
-        return replace(self, **{f.name: _map(getattr(self, f.name), change) for f in fields(self)})
+        return replace(self, **{f.name: _apply(getattr(self, f.name), change) for f in fields(self)})
 
 
-def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _apply(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Tokens):
         return Tokens(change(value.x), change(value.mask))
     if isinstance(value, Mapping):
-        return {name: _map(item, change) for name, item in value.items()}
+        return {name: _apply(item, change) for name, item in value.items()}
     return value
 
 

@@ -30,12 +30,12 @@ class Card:
         model: The model.
         prepare: How its clips were prepared.
         split: How its speakers were dealt.
-        root: The prepared folder that it was trained on.
+        root: The prepared folder that it was trained on, as an absolute path.
         protocol: The split in words, as ``contig6 fold 1``.
         speakers: The speakers of each part.
         corpora: The corpora that it was trained on.
         seed: Seed of the run.
-        epoch: Epochs that were finished when it was kept, 0 the first.
+        epoch: Index of the epoch after which it was kept; the first is 0.
         versions: Versions of the libraries that trained it.
     """
 
@@ -61,13 +61,8 @@ def read_checkpoint(path: Path) -> tuple[EmotionModel, Card]:
     Raises:
         CheckpointError: The file is missing, is no checkpoint of mmer's, or is of another version.
     """
-    data = _load(path)
-    held = data.get(CARD)
-    if not isinstance(held, Mapping) or not isinstance(data.get("state_dict"), Mapping):
-        raise CheckpointError(f"checkpoint {path} was not written by mmer's training; give one that train.py wrote")
-    if held.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {held.get('format')} and this version reads {FORMAT}")
-    card = from_plain(Card, held.get("card"))
+    data = load_checkpoint(path)
+    card = read_card(data, f"checkpoint {path}")
     model = build_model(card.model, load=False)
     state = {k.removeprefix(_PREFIX): v for k, v in data["state_dict"].items() if k.startswith(_PREFIX)}
     try:
@@ -84,7 +79,30 @@ def checkpoint_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def read_card(data: Mapping[str, Any], name: str) -> Card:
+    """Return the card of a loaded checkpoint.
+
+    Args:
+        data: The checkpoint.
+        name: What to call it in errors.
+
+    Raises:
+        CheckpointError: It is no checkpoint of mmer's, or is of another version.
+    """
+    held = data.get(CARD)
+    if not isinstance(held, Mapping) or not isinstance(data.get("state_dict"), Mapping):
+        raise CheckpointError(f"{name} was not written by mmer's training; give one that train.py wrote")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(f"{name} has format {held.get('format')} and this version reads {FORMAT}")
+    return from_plain(Card, held.get("card"))
+
+
+def load_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Load a checkpoint file, plain data only.
+
+    Raises:
+        CheckpointError: The file is missing or cannot be read.
+    """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     data = load_plain(path, "checkpoint")

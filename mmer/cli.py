@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from mmer import __version__
-from mmer.config import PrepareConfig
+from mmer.config import Modality, PrepareConfig
 from mmer.emotions import label_set
-from mmer.errors import ClipError, MmerError
+from mmer.errors import ClipError, ConfigError, MmerError
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +57,7 @@ def evaluate(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--json", action="store_true", help="print metrics.json on standard output, and nothing else")
     parser.add_argument("--batch-size", type=_positive, default=16, help="clips in a batch")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read clips")
+    parser.add_argument("--workers", type=_natural, default=0, help="processes that read clips")
     _add_device(parser)
     parser.set_defaults(run=_evaluate)
     return _run(parser, parser.parse_args(args))
@@ -87,10 +87,13 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +191,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="video or sound files")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that train.py wrote")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="how to print the answers")
-    parser.add_argument("--modalities", help="read only these, as 'audio' for a film whose face is hidden")
+    parser.add_argument(
+        "--modalities", nargs="+", choices=get_args(Modality), help="read only these, as audio where the face is hidden"
+    )
     _add_device(parser)
     parser.set_defaults(run=_predict)
 
@@ -200,12 +205,11 @@ def _predict(args: argparse.Namespace) -> int:
     predictor = Predictor.from_checkpoint(args.checkpoint, args.device)
     if DEMO_CORPUS in predictor.card.corpora:
         print("mmer: warning: trained on drawn faces: its answers say nothing of people", file=sys.stderr)
-    modalities = None if args.modalities is None else [name.strip() for name in args.modalities.split(",")]
     answers: list[Prediction] = []
     failed = False
     for file in args.files:
         try:
-            answers.append(predictor.predict(file, modalities))
+            answers.append(predictor.predict(file, args.modalities))
         except ClipError as error:
             failed = True
             voice = "; --modalities audio reads the voice alone" if "no face" in error.reason else ""
@@ -257,6 +261,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from mmer.evaluation.evaluate import evaluate_checkpoint
     from mmer.inference.predictor import choose_device
 
+    if args.output.exists() and not args.output.is_dir():
+        raise ConfigError(f"--output {args.output} is a file; name a folder")
     evaluation = evaluate_checkpoint(
         args.checkpoint,
         args.root,

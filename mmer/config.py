@@ -134,7 +134,7 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     """How the streams become one answer."""
     modality_dropout: float = 0.2
-    """Chance that training hides one present modality of a clip; the last one is never hidden."""
+    """Chance of each modality of a clip to be hidden in training; where all would be, none is."""
 
     def __post_init__(self) -> None:
         _require(len(self.streams) > 0, "model.config.streams is empty; name at least one stream")
@@ -198,7 +198,7 @@ class SplitConfig:
     fold: int = 1
     """Fold of ``contig6``, 1 to 6; its validation actors are the test actors of the next fold."""
     test: tuple[int | str, ...] = ()
-    """Speakers of the test part (``speakers`` only)."""
+    """Speakers of the test part (``speakers`` only); none where a model is trained for use and not for a score."""
     validation: tuple[int | str, ...] = ()
     """Speakers of the validation part (``speakers`` only); none keeps the last checkpoint instead of the best."""
     train: tuple[int | str, ...] | None = None
@@ -229,7 +229,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.flip <= 1, f"augment.flip={self.flip} must lie in [0, 1]")
         for name in ("zoom", "shift", "light", "jitter"):
-            _require(0 <= getattr(self, name) <= 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1]")
+            _require(0 <= getattr(self, name) < 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1)")
         for name in ("rotate", "gain"):
             _require(getattr(self, name) >= 0, f"augment.{name}={getattr(self, name)} must not be negative")
 

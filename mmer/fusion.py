@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import FusionConfig
+from mmer.errors import ConfigError
 
 
 class TransformerFusion(nn.Module):
@@ -72,9 +73,9 @@ class StreamEmbedding(nn.Module):
         """Embed the tokens of one stream.
 
         Raises:
-            ValueError: The stream is longer than its time embeddings.
+            ConfigError: The stream is longer than its time embeddings.
         """
         steps = tokens.x.shape[1]
         if steps > len(self.time):
-            raise ValueError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
+            raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
         return Tokens(self.project(tokens.x) + self.stream + self.time[:steps], tokens.mask)

@@ -109,7 +109,10 @@ def test_predict_prints_a_table_for_people(
         (["--data.root=nowhere"], "nowhere is not a prepared folder"),
         (["--device=abacus"], "device 'abacus' is not available"),
         (["--data.part=holdout"], "invalid choice: 'holdout'"),
-        (["--batch-size=0"], "0 is not a positive number"),
+        (["--batch-size=0"], "'0' is not a positive whole number"),
+        (["--batch-size=few"], "'few' is not a positive whole number"),
+        (["--workers=-1"], "'-1' is not a positive whole number"),
+        (["--device=meta"], "device 'meta' is not available"),
         (["--js"], "unrecognized arguments: --js"),
     ],
 )

@@ -117,7 +117,7 @@ def test_what_is_no_dictionary_at_all_is_refused() -> None:
     ("setting", "message"),
     [
         ({"flip": 2}, r"augment.flip=2 must lie in \[0, 1\]"),
-        ({"light": -1}, r"augment.light=-1 must lie in \[0, 1\]"),
+        ({"light": -1}, r"augment.light=-1 must lie in \[0, 1\)"),
         ({"rotate": -5}, "augment.rotate=-5 must not be negative"),
     ],
 )

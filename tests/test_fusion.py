@@ -5,6 +5,7 @@ import torch
 
 from mmer.batch import Tokens
 from mmer.config import FusionConfig
+from mmer.errors import ConfigError
 from mmer.fusion import TransformerFusion
 
 DIMS = {"face": 6, "voice": 10}
@@ -90,5 +91,5 @@ def test_a_clip_without_any_token_has_a_finite_answer_and_finite_gradients(
 
 def test_a_stream_longer_than_its_time_embeddings_is_refused_with_the_setting(fusion: TransformerFusion) -> None:
     long = {name: Tokens(torch.randn(1, 9, dim), torch.ones(1, 9, dtype=torch.bool)) for name, dim in DIMS.items()}
-    with pytest.raises(ValueError, match=r"a stream of 9 tokens needs fusion\.max_tokens=9; it is 8"):
+    with pytest.raises(ConfigError, match=r"a stream of 9 tokens needs fusion\.max_tokens=9; it is 8"):
         fusion(long)

@@ -7,8 +7,6 @@ from pathlib import Path
 from mmer.corpora.manifest import Manifest, Row, read_rows, unique
 from mmer.errors import ClipError
 
-_LONGEST_KEY = 200  # bytes; a prepared clip is a file of that name
-
 
 def read_table(path: Path) -> Manifest:
     """Read a table; a row that cannot be a clip is left out by name, the others stay.
@@ -35,8 +33,6 @@ def _fault(place: str, row: Row) -> ClipError | None:
     """Say what keeps a row from being a clip; whether its files exist is seen when they are read."""
     if not row.key:
         return ClipError(f"at {place}", None, "the row has no key")
-    if len(row.key.encode()) > _LONGEST_KEY:
-        return ClipError(f"at {place}", None, f"the key is {len(row.key.encode())} bytes long; {_LONGEST_KEY} is most")
     if row.video is None and row.audio is None and row.text is None:
         return ClipError(row.key, None, f"the row ({place}) names no video, no audio and no text")
     return None

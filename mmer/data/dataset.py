@@ -79,11 +79,19 @@ class ClipDataset(Dataset[Clip]):
         Raises:
             ClipError: Its prepared file is missing or damaged.
         """
-        row = self.rows[index]
-        prepared = PreparedClip.load(clip_path(self.corpus.root, row.key), row.key, self.modalities)
+        prepared = self.read(index)
         shift = float(2 * torch.rand(()) - 1) * self.jitter if self.jitter else 0.0
-        clip = cut(prepared, self.clip, row.key, shift=shift)
+        clip = cut(prepared, self.clip, self.rows[index].key, shift=shift)
         return replace(self._augmented(clip), label=self.labels[index])
+
+    def read(self, index: int) -> PreparedClip:
+        """Read a whole clip, as much of it as the model reads.
+
+        Raises:
+            ClipError: Its prepared file is missing or damaged.
+        """
+        key = self.rows[index].key
+        return PreparedClip.load(clip_path(self.corpus.root, key), key, self.modalities)
 
     def class_counts(self, num_classes: int) -> list[int]:
         """Return how many clips each class has."""
@@ -120,6 +128,37 @@ class Padded(Dataset[Clip]):
         return clip if index < len(self.dataset) else replace(clip, label=None)
 
 
+class Windows(Dataset[list[Clip]]):
+    """All windows of each clip of a data set: what a checkpoint is scored on, as :func:`windows` cuts them.
+
+    Args:
+        dataset: The clips.
+    """
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> list[Clip]:
+        """Read a clip.
+
+        Raises:
+            ClipError: Its prepared file is missing or damaged.
+        """
+        return windows(self.dataset.read(index), self.dataset.clip, self.dataset.rows[index].key)
+
+
+def windows(prepared: PreparedClip, config: ClipConfig, key: str) -> list[Clip]:
+    """Cut a clip into as many windows as fit it best, spread evenly; one is the middle.
+
+    An answer about a clip is the mean over these, in evaluation and in prediction alike.
+    """
+    views = max(1, round(prepared.seconds / config.seconds))
+    return [cut(prepared, config, key, view=view, views=views) for view in range(views)]
+
+
 def cut(
     prepared: PreparedClip, config: ClipConfig, key: str, *, shift: float = 0.0, view: int = 0, views: int = 1
 ) -> Clip:
@@ -139,16 +178,16 @@ def cut(
     start = min(max(start, 0.0), slack)
     return Clip(
         key=key,
-        video=_video(prepared, config, start, length) if prepared.has_video else None,
+        video=_video(prepared, config, start, length),
         audio=_audio(prepared, config, start) if prepared.audio is not None else None,
     )
 
 
-def _video(prepared: PreparedClip, config: ClipConfig, start: float, length: float) -> Tensor:
+def _video(prepared: PreparedClip, config: ClipConfig, start: float, length: float) -> Tensor | None:
     """Take the frames nearest to the middles of equal parts of the window; repeats fill a clip of too few."""
     middles = (np.arange(config.frames) + 0.5) / config.frames
     frames = prepared.frames_at(start + middles * length)
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
+    return None if frames is None else torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 
 
 def _audio(prepared: PreparedClip, config: ClipConfig, start: float) -> Tensor | None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmer.atomic import replacing
-from mmer.config import Modality, PrepareConfig, to_plain
-from mmer.corpora.manifest import Manifest, Row, write_manifest
-from mmer.data.store import PreparedClip, clip_path, read_settings, write_settings
+from mmer.config import Modality, PrepareConfig
+from mmer.corpora.manifest import Manifest, Row, read_rows, write_manifest
+from mmer.data.store import PreparedClip, changes, clip_path, read_settings, write_settings
 from mmer.errors import ClipError, CorpusError
 from mmer.media.audio import Waveform, has_audio, read_audio
 from mmer.media.container import Source
@@ -127,6 +127,7 @@ def prepare_corpus(
         CorpusError: The folder was prepared with other settings, or not one clip could be prepared.
     """
     _claim(root, config)
+    _check_source(root, manifest)
     done: dict[str, Row] = {}
     skipped = list(manifest.broken)
     with tqdm(total=len(manifest), desc="prepare", unit="clip", disable=not progress) as bar:
@@ -155,10 +156,24 @@ def _claim(root: Path, config: PrepareConfig) -> None:
         root.mkdir(parents=True, exist_ok=True)
         write_settings(root, config)
     elif before != config:
-        old, new = to_plain(before), to_plain(config)
-        changed = ", ".join(f"{name}={old[name]} (now {new[name]})" for name in old if old[name] != new[name])
-        raise CorpusError(f"{root} was prepared with {changed}; use the same settings, or another folder")
+        raise CorpusError(
+            f"{root} was prepared with {changes(before, config)}; use the same settings, or another folder"
+        )
     (root / "clips").mkdir(exist_ok=True)
+
+
+def _check_source(root: Path, manifest: Manifest) -> None:
+    """Refuse a folder that holds another corpus, whose clips would be lost from its manifest."""
+    path = root / "manifest.csv"
+    if not path.is_file():
+        return
+    known = {row.key for row in manifest.rows} | {error.key for error in manifest.broken}
+    others = [row.key for _, row in read_rows(path, corpus="") if row.key not in known]
+    if others:
+        raise CorpusError(
+            f"{root} holds {len(others)} clips that the source does not name, {others[0]!r} the first; "
+            "use another folder"
+        )
 
 
 def _prepare_all(rows: tuple[Row, ...], root: Path, config: PrepareConfig, workers: int) -> Iterator[Row | ClipError]:

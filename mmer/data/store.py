@@ -7,6 +7,7 @@ name and renamed, so it exists whole or not at all.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ FORMAT = 1
 """Version of the prepared folder; a folder of another version is refused."""
 
 _SETTINGS = "prepare.json"
+_REACH = 0.5  # seconds that a face stands for
+_LONGEST_NAME = 200  # bytes, so that a temporary name fits a file system's 255
 _UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f]|^\.')
 
 
@@ -69,11 +72,21 @@ class PreparedClip:
         """Share of the frames that show a face; 0 without video."""
         return float(np.count_nonzero(self.sizes) / max(len(self.sizes), 1))
 
-    def frames_at(self, times: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Return the frames nearest to some times, among those that show a face: [t h w 3]."""
+    def frames_at(self, times: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+        """Return the frames nearest to some times, in seconds, among those that show a face, [t h w 3].
+
+        None says that at more than half of the times the picture shows no face, and none for ``_REACH`` around: a
+        frozen face would pretend that it is not missing.
+        """
         faces = np.flatnonzero(self.sizes)
+        if not len(faces):
+            return None
+        distance = np.abs(self.times[faces, None] - times)
+        shown = self.sizes[np.abs(self.times[:, None] - times).argmin(axis=0)] > 0
+        if np.mean(shown | (distance.min(axis=0) <= _REACH)) < 0.5:
+            return None
         ends = np.cumsum(self.sizes)
-        nearest = faces[np.abs(self.times[faces, None] - times).argmin(axis=0)]
+        nearest = faces[distance.argmin(axis=0)]
         images = {i: decode_jpeg(self.jpeg[ends[i] - self.sizes[i] : ends[i]]) for i in set(nearest.tolist())}
         return np.stack([images[i] for i in nearest.tolist()])
 
@@ -155,8 +168,14 @@ class PreparedCorpus:
 
 
 def clip_path(root: Path, key: str) -> Path:
-    """Return where a prepared folder keeps a clip; characters that no file name may have are percent-encoded."""
+    """Return where a prepared folder keeps a clip.
+
+    Characters that no file name may have are percent-encoded; of a name too long for a file the end becomes a hash.
+    """
     name = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", key)
+    if len(name.encode()) > _LONGEST_NAME:
+        beginning = name.encode()[: _LONGEST_NAME - 33].decode(errors="ignore")
+        name = f"{beginning}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     return root / "clips" / f"{name}.npz"
 
 
@@ -177,6 +196,12 @@ def read_settings(root: Path) -> PrepareConfig | None:
     if found != FORMAT:
         raise CorpusError(f"{root} has format {found} and this version reads {FORMAT}; prepare it again")
     return from_plain(PrepareConfig, data.get("config"))
+
+
+def changes(before: PrepareConfig, now: PrepareConfig) -> str:
+    """Return the settings that differ, as ``size=224 (now 96)``; nothing where none does."""
+    old, new = to_plain(before), to_plain(now)
+    return ", ".join(f"{name}={old[name]} (now {new[name]})" for name in old if old[name] != new[name])
 
 
 def write_settings(root: Path, config: PrepareConfig) -> None:

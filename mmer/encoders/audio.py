@@ -46,7 +46,7 @@ class WaveCNN(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""
-        x = x * mask
+        x = torch.where(mask, x, 0.0)
         if self.normalise:
             x = x / _level(x, mask)
         h, keep = x.unsqueeze(1), mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from mmer.atomic import replacing
-from mmer.checkpoint import checkpoint_hash, read_checkpoint
+from mmer.checkpoint import Card, checkpoint_hash, read_checkpoint
 from mmer.corpora.manifest import DEMO_CORPUS, Row
-from mmer.corpora.splits import Part, Split, make_split, speakers_by_part
+from mmer.corpora.splits import Part, reading_order
 from mmer.data.dataset import usable_rows
-from mmer.data.store import PreparedCorpus
-from mmer.errors import SplitError
+from mmer.data.store import PreparedCorpus, changes
+from mmer.errors import CorpusError, SplitError
 from mmer.evaluation.metrics import summarise
 from mmer.evaluation.predictions import Predictions, predict_rows
 from mmer.evaluation.report import write_report
@@ -70,19 +70,19 @@ def evaluate_checkpoint(
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
-        CorpusError: The folder was not prepared.
-        SplitError: The part is empty, or the folder lacks the split's speakers.
+        CorpusError: The folder was not prepared, or not as the checkpoint's clips were.
+        SplitError: The part is empty.
         ClipError: A prepared clip is missing or damaged.
     """
     model, card = read_checkpoint(checkpoint)
     corpus = PreparedCorpus.open(root or Path(card.root))
-    usable = usable_rows(corpus.rows, card.model)
-    split = make_split(usable, card.split)
-    rows = split.rows(usable, part)
+    differences = changes(card.prepare, replace(corpus.config, max_seconds=card.prepare.max_seconds))
+    if differences:
+        raise CorpusError(f"{corpus.root} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
+    protocol, chosen = _choose(corpus.rows, part, card)
+    rows = usable_rows(chosen, card.model)
     if not rows:
-        raise SplitError(
-            f"{split.protocol}: the {part} part has no clip that the model can use; name another --data.part"
-        )
+        raise SplitError(f"{protocol}: the {part} part has no clip that the model can use; name another --data.part")
     answers = predict_rows(
         model, corpus, rows, device=device, batch_size=batch_size, workers=workers, progress=progress
     )
@@ -90,10 +90,10 @@ def evaluate_checkpoint(
     metrics = {
         "format": FORMAT,
         "checkpoint": {"path": str(checkpoint), "sha256": checkpoint_hash(checkpoint), "epoch": card.epoch},
-        "corpus": _describe_corpus(corpus, rows, split, part),
-        "protocol": split.protocol,
+        "corpus": _describe_corpus(corpus, rows, len(chosen)),
+        "protocol": protocol,
         "part": part,
-        "speakers": {**card.speakers, "scored": sorted({row.speaker or "" for row in rows})},
+        "speakers": {**card.speakers, "scored": sorted({row.speaker or "" for row in rows}, key=reading_order)},
         "seed": card.seed,
         "versions": card.versions,
         "labels": list(every.names),
@@ -105,15 +105,26 @@ def evaluate_checkpoint(
     return Evaluation(metrics, every)
 
 
-def _describe_corpus(corpus: PreparedCorpus, rows: Sequence[Row], split: Split, part: Part) -> dict[str, Any]:
+def _choose(rows: Sequence[Row], part: Part, card: Card) -> tuple[str, list[Row]]:
+    """Return the rows to score and the protocol in words.
+
+    The card says whose clips a part is, so that nobody who was trained on can be scored as a test. A corpus that the
+    checkpoint has never seen is a test as a whole.
+    """
+    if part == "test" and not {row.corpus for row in rows} & set(card.corpora):
+        return "all of a corpus that was not trained on", list(rows)
+    speakers = set(card.speakers.get(part, ()))
+    return card.protocol, [row for row in rows if row.speaker in speakers]
+
+
+def _describe_corpus(corpus: PreparedCorpus, rows: Sequence[Row], of_part: int) -> dict[str, Any]:
     names = sorted({row.corpus for row in rows})
-    all_of_part = sum(row.speaker in speakers_by_part(split)[part] for row in corpus.rows)
     return {
         "root": str(corpus.root),
         "names": names,
         "synthetic": DEMO_CORPUS in names,
         "left_out_by_prepare": corpus.skipped(),
-        "left_out_by_labels_or_modality": all_of_part - len(rows),
+        "left_out_by_labels_or_modality": of_part - len(rows),
     }
 
 

@@ -17,7 +17,7 @@ from mmer.atomic import replacing
 from mmer.batch import Batch
 from mmer.config import Modality
 from mmer.corpora.manifest import Row
-from mmer.data.dataset import ClipDataset, make_layout
+from mmer.data.dataset import ClipDataset, Windows, make_layout
 from mmer.data.store import PreparedCorpus
 from mmer.model import EmotionModel
 
@@ -100,13 +100,16 @@ def predict_rows(
     """
     dataset = ClipDataset(corpus, rows, model.config)
     layout = make_layout(model.config, corpus.config)
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=layout.collate)
+    loader = DataLoader(Windows(dataset), batch_size=batch_size, num_workers=workers, collate_fn=list)
     model = model.to(device).eval()
     answers: dict[str, list[torch.Tensor]] = {}
     with torch.inference_mode():
-        for batch in tqdm(loader, desc="evaluate", unit="batch", disable=not progress):
+        for clips in tqdm(loader, desc="evaluate", unit="batch", disable=not progress):
+            batch = layout.collate([window for clip in clips for window in clip])
+            counts = [len(clip) for clip in clips]
             for name, variant in _variants(batch.to(device), model.config.modalities):
-                answers.setdefault(name, []).append(model(variant).logits.double().softmax(dim=1).cpu())
+                each = model(variant).logits.double().softmax(dim=1).cpu()
+                answers.setdefault(name, []).append(torch.stack([x.mean(dim=0) for x in each.split(counts)]))
     every = {name: _gather(model, rows, dataset, torch.cat(parts)) for name, parts in answers.items()}
     return {
         name: found if "+" in name else found.where(np.array([getattr(row, name) is not None for row in rows]))

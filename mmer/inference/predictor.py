@@ -12,7 +12,7 @@ from mmer.batch import Clip
 from mmer.checkpoint import Card, read_checkpoint
 from mmer.config import Modality
 from mmer.corpora.manifest import Row
-from mmer.data.dataset import cut, make_layout
+from mmer.data.dataset import make_layout, windows
 from mmer.data.prepare import prepare_clip
 from mmer.data.store import PreparedClip
 from mmer.errors import ConfigError
@@ -98,18 +98,17 @@ class Predictor:
 
     def predict_clip(self, key: str, clip: PreparedClip) -> Prediction:
         """Recognise the emotion in a prepared clip; a long one is seen through several windows, evenly spread."""
-        views = max(1, round(clip.seconds / self.card.model.clip.seconds))
-        windows = [cut(clip, self.card.model.clip, key, view=view, views=views) for view in range(views)]
-        probabilities = torch.cat([self._answer(windows[i : i + 16]) for i in range(0, views, 16)]).mean(dim=0)
+        views = windows(clip, self.card.model.clip, key)
+        probabilities = torch.cat([self._answer(views[i : i + 16]) for i in range(0, len(views), 16)]).mean(dim=0)
         seen: tuple[Modality, ...] = tuple(
-            m for m in self.card.model.modalities if any(getattr(window, m) is not None for window in windows)
+            m for m in self.card.model.modalities if any(getattr(view, m) is not None for view in views)
         )
         named = dict(zip(self.labels, probabilities.tolist(), strict=True))
-        return Prediction(key, named, seen, clip.seconds, views)
+        return Prediction(key, named, seen, clip.seconds, len(views))
 
-    def _answer(self, windows: Sequence[Clip]) -> torch.Tensor:
+    def _answer(self, views: Sequence[Clip]) -> torch.Tensor:
         with torch.inference_mode():
-            logits: torch.Tensor = self.model(self.layout.collate(windows).to(self.device)).logits
+            logits: torch.Tensor = self.model(self.layout.collate(views).to(self.device)).logits
         return logits.double().softmax(dim=1).cpu()
 
     def _wanted(self, modalities: Sequence[Modality] | None) -> tuple[Modality, ...]:
@@ -130,8 +129,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} is not available ({reason}); choose cpu, cuda or auto") from error
     return device

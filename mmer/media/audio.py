@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -57,15 +58,20 @@ def _decode(container: InputContainer, stream: AudioStream, sample_rate: int) ->
 
     Channels are averaged here and not by FFmpeg, whose float downmix adds 3 dB to a voice that is on both.
     """
-    resampler = AudioResampler(format="fltp", rate=sample_rate)
     zero, count, first = start(container), 0, None
-    for frame in chain(container.decode(stream), [None]):  # None flushes what the resampler holds back
-        if first is None:
-            first = 0.0 if frame is None or frame.time is None else float(frame.time) - zero
-        for piece in resampler.resample(frame):
-            samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-            yield first + count / sample_rate, samples
-            count += len(samples)
+    for _, frames in groupby(container.decode(stream), _form):  # joined recordings may change form midway
+        resampler = AudioResampler(format="fltp", rate=sample_rate)
+        for frame in chain(frames, [None]):  # None flushes what the resampler holds back
+            if first is None:
+                first = 0.0 if frame is None or frame.time is None else float(frame.time) - zero
+            for piece in resampler.resample(frame):
+                samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
+                yield first + count / sample_rate, samples
+                count += len(samples)
+
+
+def _form(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _claimed_end(stream: AudioStream) -> float:

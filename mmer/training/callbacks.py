@@ -64,7 +64,7 @@ class WriteCard(Callback):
             model=pl_module.config,
             prepare=data.corpus.config,
             split=data.split_config,
-            root=str(data.root),
+            root=str(data.root.resolve()),
             protocol=data.split.protocol,
             speakers=dict(speakers_by_part(data.split)),
             corpora=sorted({row.corpus for row in data.rows}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mmer.batch import IGNORED, Batch
+from mmer.checkpoint import read_card
 from mmer.config import ModelConfig
 from mmer.errors import ConfigError
-from mmer.model import Output, build_model
+from mmer.evaluation.metrics import SCORES
+from mmer.model import EmotionModel, Output, build_model
 
 Stage = Literal["train", "val", "test"]
 """Prefix of a metric's name."""
@@ -74,17 +75,42 @@ class EmotionClassifier(L.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.stream_loss = stream_loss
-        self.model = build_model(config)
+        self.load_weights = True  # False where a checkpoint will bring them
         classes = len(config.label_set.names)
         self.register_buffer("class_weight", torch.ones(classes), persistent=False)
-        self.metrics = nn.ModuleDict(
-            {f"{stage}_metrics": _metrics(stage, classes) for stage in ("train", "val", "test")}
+        self.confusion = nn.ModuleDict(
+            {
+                f"{stage}_confusion": MulticlassConfusionMatrix(classes, ignore_index=IGNORED)
+                for stage in get_args(Stage)
+            }
         )
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits of a batch, [b c]."""
-        logits: Tensor = self.model(batch).logits
-        return logits
+    def configure_model(self) -> None:
+        """Build the model, once the data are known to be there; a checkpoint brings its own weights."""
+        if not hasattr(self, "model"):
+            self.model: EmotionModel = build_model(self.config, load=self.load_weights)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model, another preparation or another split.
+
+        Under another split, speakers that it was trained on would be tested.
+
+        Raises:
+            CheckpointError: It is none of mmer's.
+            ConfigError: It does not belong to this run.
+        """
+        card, data = read_card(checkpoint, "the checkpoint"), self.trainer.datamodule  # type: ignore[attr-defined]
+        pairs = {
+            "model.config": (card.model, self.config),
+            "data.split": (card.split, data.split_config),
+            "the preparation of the clips": (card.prepare, data.corpus.config),
+        }
+        for name, (before, now) in pairs.items():
+            if before != now:
+                raise ConfigError(
+                    f"the checkpoint was trained with another {name}; give the settings of its run, "
+                    f"or evaluate it with evaluate.py: it was {before}, and now is {now}"
+                )
 
     def on_fit_start(self) -> None:
         """Weigh the classes by the training clips."""
@@ -105,10 +131,17 @@ class EmotionClassifier(L.LightningModule):
         """Score a batch of the test speakers."""
         self._step(batch, "test")
 
-    def predict_step(self, batch: Batch, _: int) -> Tensor:
-        """Return the probabilities of a batch, [b c]."""
-        probabilities: Tensor = self(batch).softmax(dim=1)
-        return probabilities
+    def on_train_epoch_end(self) -> None:
+        """Log the scores of the training clips."""
+        self._log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation speakers."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test speakers."""
+        self._log_scores("test")
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule, which advances every step."""
@@ -121,17 +154,34 @@ class EmotionClassifier(L.LightningModule):
     def _step(self, batch: Batch, stage: Stage) -> Tensor:
         assert batch.label is not None, "a data module's batches carry labels"
         output: Output = self.model(batch)
-        logits = output.logits
-        loss = self._loss(logits, batch.label)
+        loss = self._loss(output.logits, batch.label)
         if output.stream_logits:
-            alone = torch.stack([self._loss(x, batch.label) for x in output.stream_logits.values()])
-            loss = loss + self.stream_loss * alone.mean()
-        metrics = self.metrics[f"{stage}_metrics"]  # ModuleDict refuses the key "train"
-        metrics.update(logits, batch.label)  # type: ignore[operator]
+            loss = loss + self.stream_loss * self._stream_loss(batch, output, batch.label)
+        self._matrix(stage).update(output.logits, batch.label)
         clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
         self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=clips)  # type: ignore[arg-type]
         return loss
+
+    def _stream_loss(self, batch: Batch, output: Output, label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Return the mean of the streams' own losses, each over the clips that have its modality."""
+        losses = []
+        for name, logits in output.stream_logits.items():
+            _, mask = batch.read(self.config.streams[name].modality)
+            losses.append(self._loss(logits, label.where(mask.any(dim=1), IGNORED)))
+        return torch.stack(losses).mean()
+
+    def _matrix(self, stage: Stage) -> MulticlassConfusionMatrix:
+        matrix = self.confusion[f"{stage}_confusion"]  # ModuleDict refuses the key "train"
+        assert isinstance(matrix, MulticlassConfusionMatrix)
+        return matrix
+
+    def _log_scores(self, stage: Stage) -> None:
+        """Score an epoch as evaluate.py does, over the clips of all processes."""
+        matrix = self._matrix(stage)
+        confusion = matrix.compute().cpu().numpy()
+        matrix.reset()
+        for name, score in SCORES.items():
+            self.log(f"{stage}/{name}", float(score(confusion)), sync_dist=True)
 
     def _loss(self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
         return cross_entropy(logits, label, self.class_weight, self.label_smoothing)
@@ -152,14 +202,3 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-
-def _metrics(stage: str, classes: int) -> MetricCollection:
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED),
-            "uar": MulticlassAccuracy(classes, average="macro", ignore_index=IGNORED),
-            "macro_f1": MulticlassF1Score(classes, average="macro", ignore_index=IGNORED),
-        },
-        prefix=f"{stage}/",
-    )

@@ -6,7 +6,6 @@ import argparse
 import netrc
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from mmer.checkpoint import load_checkpoint, read_card
+from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
 from mmer.training.callbacks import BestCheckpoint, WriteCard
 from mmer.training.classifier import EmotionClassifier
@@ -27,7 +28,7 @@ _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would 
 
 
 class TrainCLI(LightningCLI):
-    """Fit, validate, test or predict with an emotion model; a run is a folder, ``trainer.default_root_dir``.
+    """Fit, validate or test an emotion model; a run is a folder, ``trainer.default_root_dir``.
 
     Args:
         args: The command line; None takes the process's own.
@@ -47,7 +48,9 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's own arguments, and give the data module the model's description."""
-        parser.add_argument("--overwrite", action="store_true", help="Replace the run that the folder holds.")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="Replace the checkpoints of the run that the folder holds."
+        )
         parser.add_argument(
             "--wandb",
             type=str | None,
@@ -57,22 +60,44 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("model.config", "data.model", apply_on="instantiate")
         parser.set_defaults({"trainer.default_root_dir": "runs/train"})
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return Lightning's subcommands without ``predict``: that is ``mmer predict``."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the settings alone: checkpoints hold a card, and no hyperparameters of Lightning's."""
+
     def before_instantiate_classes(self) -> None:
-        """Look at the run's folder before anything is built, and set up its logs and checkpoints."""
+        """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
+        PreparedCorpus.open(Path(config.data.root))
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
             return
-        if config.ckpt_path is None:
-            _claim(folder, bool(config.overwrite))
+        resumes = config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
+        if not (resumes or config.overwrite):
+            _check_free(folder)
         callbacks: list[Any] = [WriteCard(_seed(config.seed_everything))]
         if config.trainer.enable_checkpointing is not False:
             callbacks.append(BestCheckpoint(folder / "checkpoints"))
         if config.trainer.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         self.trainer_defaults["callbacks"] = callbacks
+
+    def instantiate_classes(self) -> None:
+        """Build the module, the data module and the trainer.
+
+        Raises:
+            ConfigError: A value is of the right type and still wrong, as a strategy that Lightning does not know.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise ConfigError(one_line(str(error))) from error
+        self.model.load_weights = self.config[self.subcommand].ckpt_path is None
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer, with the run's logs unless the config brings its own."""
@@ -92,6 +117,7 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
 
     Raises:
         ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
+        CheckpointError: It is none of mmer's.
     """
     if given is None:
         if subcommand != "fit":
@@ -100,26 +126,22 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
     path = folder / "checkpoints" / f"{given}.ckpt" if given in ("last", "best") else Path(given)
     if not path.is_file():
         raise ConfigError(f"--ckpt_path={given}: there is no file {path}")
+    read_card(load_checkpoint(path), f"checkpoint {path}")
     return str(path)
 
 
 @rank_zero_only
-def _claim(folder: Path, overwrite: bool) -> None:
-    """Refuse to train over another run, or make room for the new one.
+def _check_free(folder: Path) -> None:
+    """Refuse to train over another run.
 
     Raises:
         ConfigError: The folder holds a run.
     """
-    checkpoints = folder / "checkpoints"
-    if not any(checkpoints.glob("*.ckpt")):
-        return
-    if not overwrite:
+    if any((folder / "checkpoints").glob("*.ckpt")):
         raise ConfigError(
             f"{folder} holds a run already; continue it with --ckpt_path=last, replace it with --overwrite, "
             "or choose another folder with --trainer.default_root_dir"
         )
-    shutil.rmtree(checkpoints)
-    shutil.rmtree(folder / "logs", ignore_errors=True)
 
 
 def _loggers(folder: Path, project: str | None) -> list[Logger]:
@@ -148,6 +170,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except (MmerError, argparse.ArgumentError, MisconfigurationException) as error:
         print(f"train.py: error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"train.py: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -158,6 +183,7 @@ def one_line(message: str) -> str:
     """
     lines = [line.strip(" -") for line in message.splitlines()]
     noise = re.compile(
-        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Problem with given"
+        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Given value: Namespace|Problem with given"
+        r"|Expected a <class 'NoneType'>"
     )
     return re.sub(r"\s+", " ", " ".join(line for line in lines if not noise.match(line)))

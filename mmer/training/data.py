@@ -12,11 +12,10 @@ from torch.utils.data import DataLoader
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.config import AugmentConfig, ModelConfig, SplitConfig
-from mmer.corpora.manifest import Row
 from mmer.corpora.splits import Part, Split, make_split
 from mmer.data.dataset import ClipDataset, Padded, make_layout, usable_rows
 from mmer.data.store import PreparedCorpus
-from mmer.errors import SplitError
+from mmer.errors import ConfigError, SplitError
 
 
 class EmotionDataModule(L.LightningDataModule):
@@ -42,6 +41,8 @@ class EmotionDataModule(L.LightningDataModule):
         workers: int | None = None,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or (workers is not None and workers < 0):
+            raise ConfigError(f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative")
         self.model = model
         self.root = Path(root)
         self.split_config = split
@@ -64,6 +65,12 @@ class EmotionDataModule(L.LightningDataModule):
         self.train = self._dataset("train", self.augment)
         self.validation = self._dataset("validation")
         self.test = self._dataset("test")
+        needed = {"fit": self.train, "validate": self.validation, "test": self.test}[stage]
+        if not len(needed):
+            raise SplitError(
+                f"there is no clip to {stage}: the part has no speaker, or none whose clips have "
+                f"{' or '.join(self.model.modalities)} and a label of {self.model.label_set.name}"
+            )
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Training clips in random order; an incomplete last batch is left out unless it is the only one."""
@@ -78,10 +85,6 @@ class EmotionDataModule(L.LightningDataModule):
         """Test clips, each scored once whatever the number of processes."""
         return self._loader(Padded(self.test, self._processes))
 
-    def predict_dataloader(self) -> DataLoader[Clip]:
-        """Test clips."""
-        return self._loader(self.test)
-
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Move a batch to the device without waiting for it."""
         return batch.to(device, non_blocking=True)
@@ -91,13 +94,7 @@ class EmotionDataModule(L.LightningDataModule):
         return self.trainer.world_size if self.trainer is not None else 1
 
     def _dataset(self, part: Part, augment: AugmentConfig | None = None) -> ClipDataset:
-        rows: list[Row] = self.split.rows(self.rows, part)
-        if not rows and part != "validation":
-            raise SplitError(
-                f"the {part} part has no clip that the model can use: one with {' or '.join(self.model.modalities)} "
-                f"and a label of {self.model.label_set.name}"
-            )
-        return ClipDataset(self.corpus, rows, self.model, augment)
+        return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model, augment)
 
     def _loader(
         self, dataset: ClipDataset | Padded, shuffle: bool = False, drop_last: bool = False

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import cv2
@@ -244,3 +245,10 @@ def test_what_cannot_be_written_is_refused(tmp_path, name, frames, settings, sai
     with pytest.raises(ConfigError, match=said):
         write_clip(tmp_path / name, frames, **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(ConfigError, match="exists and is no demo corpus; choose an empty or a new folder"):
+        synthesize(tmp_path, actors=1, takes=1, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]

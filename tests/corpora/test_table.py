@@ -126,9 +126,3 @@ def test_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert again[0].video == rows[0].video
     assert again[1].audio is not None and again[1].audio.resolve() == rows[1].audio
     assert str(tmp_path) not in (tmp_path / "manifest.csv").read_text(), "paths are relative: a folder can be moved"
-
-
-def test_a_key_too_long_for_a_file_name_is_left_out(tmp_path: Path) -> None:
-    manifest = table(tmp_path, f"key,audio\n{'k' * 201},a.wav\n{'k' * 200},b.wav\n")
-    assert [str(error) for error in manifest.broken] == ["clip at line 2: the key is 201 bytes long; 200 is most"]
-    assert [len(row.key) for row in manifest.rows] == [200]

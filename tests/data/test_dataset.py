@@ -12,7 +12,7 @@ import torch
 from mmer.batch import IGNORED
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, PrepareConfig, WaveCNNConfig
 from mmer.corpora.manifest import Manifest, Row
-from mmer.data.dataset import ClipDataset, Padded, cut, make_layout, usable_rows
+from mmer.data.dataset import ClipDataset, Padded, cut, make_layout, usable_rows, windows
 from mmer.data.prepare import prepare_corpus
 from mmer.data.store import PreparedClip, PreparedCorpus
 from mmer.errors import ClipError, ConfigError
@@ -172,3 +172,12 @@ def test_damaged_clip_is_a_clip_error_and_never_another_clip(tmp_path: Path, cor
     (tmp_path / "clips" / "both.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(ClipError, match=r"clip both .*the prepared clip is unreadable .*delete it and prepare again"):
         ClipDataset(PreparedCorpus(tmp_path, corpus.rows, corpus.config), corpus.rows, BOTH)[0]
+
+
+def test_a_long_clip_is_seen_through_windows_that_reach_both_ends() -> None:
+    clip = recorded(2.0)
+    config = ClipConfig(seconds=0.5, frames=4, sample_rate=RATE)
+    seen = windows(clip, config, "long")
+    assert len(seen) == 4
+    assert [int(view.audio[0]) for view in seen] == [0, 50, 100, 150]
+    assert len(windows(recorded(0.7), config, "short")) == 1

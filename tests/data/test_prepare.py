@@ -435,3 +435,20 @@ def test_sound_is_resampled_to_the_rate_asked_for(odd_media: dict[str, Path]) ->
     clip = prepare_clip(media_row(odd_media["float.wav"]), PrepareConfig(sample_rate=8_000))
     samples: NDArray[np.float32] | None = clip.audio
     assert clip.sample_rate == 8_000 and samples is not None and len(samples) == 8_000
+
+
+def test_another_corpus_does_not_take_over_a_prepared_folder(tmp_path: Path, odd_media: dict[str, Path]) -> None:
+    config = PrepareConfig()
+    one, two = (Manifest((Row(key, "c", audio=odd_media["8 kHz.wav"]),)) for key in ("one", "two"))
+    prepare_corpus(one, tmp_path / "data", config, progress=False)
+    with pytest.raises(CorpusError, match="holds 1 clips that the source does not name, 'one' the first; use another"):
+        prepare_corpus(two, tmp_path / "data", config, progress=False)
+    more = Manifest((*one.rows, *two.rows))
+    assert len(prepare_corpus(more, tmp_path / "data", config, progress=False).rows) == 2
+
+
+def test_a_key_of_any_length_is_a_file(tmp_path: Path, odd_media: dict[str, Path]) -> None:
+    keys = ("a/" * 95, "a/" * 95 + "b", "k" * 300)
+    manifest = Manifest(tuple(Row(key, "c", audio=odd_media["8 kHz.wav"]) for key in keys))
+    assert len(prepare_corpus(manifest, tmp_path / "data", PrepareConfig(), progress=False).rows) == 3
+    assert len(list((tmp_path / "data/clips").iterdir())) == 3

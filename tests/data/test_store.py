@@ -39,6 +39,17 @@ def test_frames_without_a_face_are_passed_over() -> None:
     assert clip.face_share == 0.5
 
 
+def test_a_window_without_a_face_has_no_video() -> None:
+    clip = stored([0.1 * i for i in range(20)], [i < 3 for i in range(20)])
+    assert indices(clip.frames_at(np.array([0.0, 0.1, 0.6, 1.8]))) == [0, 1, 2, 2]
+    assert clip.frames_at(np.array([0.1, 1.5, 1.6, 1.8])) is None
+    assert stored([]).frames_at(np.array([0.0])) is None
+
+
+def test_a_frame_that_stands_for_long_is_no_missing_face() -> None:
+    assert indices(stored([0.0, 2.0]).frames_at(np.array([0.8, 0.9, 1.2]))) == [0, 0, 1]
+
+
 def test_seconds_are_those_of_the_longer_stream() -> None:
     assert stored([0.0, 0.1, 0.2, 0.3]).seconds == pytest.approx(0.4)
     assert stored([0.0, 0.1], seconds=1.5).seconds == pytest.approx(1.5)

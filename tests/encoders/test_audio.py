@@ -84,3 +84,10 @@ def test_only_a_normalised_voice_is_the_same_at_any_level(normalise: bool) -> No
     mask[1, 5000:] = False
     whisper, shout = encoder(audio, mask).x, encoder(5 * audio, mask).x
     assert torch.allclose(whisper, shout, atol=1e-4) == normalise
+
+
+def test_not_even_nan_under_the_mask_matters() -> None:
+    encoder = make("tiny")
+    audio, mask = torch.randn(1, 4000), torch.ones(1, 4000, dtype=torch.bool)
+    mask[:, 2000:] = False
+    assert torch.equal(encoder(audio, mask).x, encoder(audio.masked_fill(~mask, torch.nan), mask).x)

@@ -190,3 +190,10 @@ def test_real_voices_are_read(real_data: Path) -> None:
         samples = read(path)
         assert 2 < len(samples) / RATE < 6
         assert 0.001 < np.abs(samples).max() <= 1
+
+
+def test_a_recording_that_changes_its_form_midway_is_read_whole(make_clip: Callable[..., Path], tone: Tone) -> None:
+    parts = [make_clip(f"{rate}.aac", samples=tone(1, rate), sample_rate=rate) for rate in (44_100, 48_000)]
+    joined = parts[0].with_name("joined.aac")
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert len(read_audio(Source("joined", joined), 16_000)) == pytest.approx(2 * 16_000, rel=0.1)

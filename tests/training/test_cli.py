@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmer.config import ResNet3DConfig
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.inference.predictor import Predictor
+from mmer.model import build_encoder
 from mmer.training import cli
 from mmer.training.cli import main, one_line
 
@@ -34,6 +36,14 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--model.optim.lr=-1", "lr must be positive"),
         ("--model.label_smoothing=2", "label_smoothing=2"),
         ("--model.config.clip.sample_rate=8000", "16000 Hz"),
+        ("--data.batch_size=0", "data.batch_size=0 must be positive"),
+        ("--data.workers=-1", "data.workers=-1 not negative"),
+        ("--data.augment.zoom=1", "augment.zoom=1.0 must lie in [0, 1)"),
+        ("--model.config.fusion.max_tokens=5", "needs fusion.max_tokens="),
+        ("--trainer.accelerator=banana", "banana"),
+        ("--trainer.strategy=banana", "banana"),
+        (f"--ckpt_path={__file__}", "cannot be read"),
+        (f"--trainer.default_root_dir={__file__}", "test_cli.py"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_config: Path, capsys: pytest.CaptureFixture[str], flag: str, said: str) -> None:
@@ -172,3 +182,56 @@ def test_a_damaged_clip_stops_training_with_one_line(
         assert len(lines) == 1
         assert "clip 01-2" in lines[0]
         assert "prepare again" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--data.split.test=[1]", "--data.split.validation=[2]"], "another data.split"),
+        (["--model.config.fusion.depth=2"], "another model.config"),
+        (["--model.config.labels=[calm,neutral,happy,sad,angry,fearful,disgust,surprised]"], "another model.config"),
+    ],
+)
+@pytest.mark.parametrize("subcommand", ["fit", "test"])
+def test_a_checkpoint_goes_on_only_with_its_own_model_and_speakers(
+    run: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str], subcommand: str, flags: list[str], said: str
+) -> None:
+    """Otherwise speakers that it was trained on would become test speakers."""
+    assert main([subcommand, f"--config={tiny_config}", "--ckpt_path=last", *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_resuming_into_another_run_is_refused(run: Path, tiny_config: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    before = (tmp_path / "other/checkpoints/best.ckpt").stat().st_mtime_ns
+    flags = [f"--ckpt_path={run / 'checkpoints/last.ckpt'}", f"--trainer.default_root_dir={tmp_path / 'other'}"]
+    assert main(["fit", f"--config={tiny_config}", *flags]) == 2
+    assert (tmp_path / "other/checkpoints/best.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_mistake_costs_no_run(run: Path, tiny_config: Path) -> None:
+    assert main(["fit", f"--config={tiny_config}", "--overwrite", "--data.split.test=[99]"]) == 2
+    assert (run / "checkpoints/best.ckpt").is_file()
+
+
+def test_a_checkpoint_brings_its_own_weights(tiny_config: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    encoder = build_encoder(ResNet3DConfig("resnet3d", "tiny", weights="none"), load=False)
+    flags = [f"--config={tiny_config}", f"--model.config.streams.face.weights={weights}"]
+    torch.save({f"blocks.{name}": value for name, value in encoder.network.state_dict().items()}, weights)
+    assert main(["fit", *flags, "--trainer.max_epochs=1"]) == 0
+    weights.unlink()
+    assert main(["test", *flags, "--ckpt_path=best"]) == 0
+
+
+def test_the_training_scores_are_those_of_the_evaluation(tiny_config: Path, run: Path) -> None:
+    checkpoint = run / "checkpoints/best.ckpt"
+    evaluation = evaluate_checkpoint(checkpoint, part="validation", device=torch.device("cpu"), progress=False)
+    score = torch.load(checkpoint, weights_only=True)["callbacks"]
+    best = next(state["best_model_score"] for name, state in score.items() if "BestCheckpoint" in name)
+    assert float(best) == pytest.approx(evaluation.metrics["uar"])
+
+
+def test_a_model_for_use_trains_without_test_speakers(tiny_config: Path) -> None:
+    assert main(["fit", f"--config={tiny_config}", "--data.split.test=[]", "--trainer.max_epochs=1"]) == 0
+    assert main(["test", f"--config={tiny_config}", "--data.split.test=[]", "--ckpt_path=best"]) == 2

@@ -100,6 +100,8 @@ def _claim(directory: Path, settings: dict[str, int]) -> None:
     if path.exists():
         _compare(path, card)
         return
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"{directory} exists and is no demo corpus; choose an empty or a new folder")
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
