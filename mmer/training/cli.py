@@ -78,8 +78,10 @@ class TrainCLI(LightningCLI):
             self.save_config_callback = None
             return
         resumes = config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
-        if not (resumes or config.overwrite):
-            _check_free(folder)
+        if not (resumes or config.overwrite) and _free(folder) != folder:
+            folder, taken = _free(folder), folder
+            config.trainer.default_root_dir = str(folder)
+            _say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
         callbacks: list[Any] = [WriteCard(_seed(config.seed_everything))]
         if config.trainer.enable_checkpointing is not False:
             callbacks.append(BestCheckpoint(folder / "checkpoints"))
@@ -130,18 +132,18 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
     return str(path)
 
 
-@rank_zero_only
-def _check_free(folder: Path) -> None:
-    """Refuse to train over another run.
+def _free(folder: Path) -> Path:
+    """Return the folder, or the first of folder-2, folder-3, ... that holds no run; a run is never lost unasked.
 
-    Raises:
-        ConfigError: The folder holds a run.
+    Every process finds the same one, for checkpoints appear only after all have looked.
     """
-    if any((folder / "checkpoints").glob("*.ckpt")):
-        raise ConfigError(
-            f"{folder} holds a run already; continue it with --ckpt_path=last, replace it with --overwrite, "
-            "or choose another folder with --trainer.default_root_dir"
-        )
+    candidates = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
+    return next(path for path in candidates if not any((path / "checkpoints").glob("*.ckpt")))
+
+
+@rank_zero_only
+def _say(message: str) -> None:
+    print(f"train.py: {message}", file=sys.stderr)
 
 
 def _loggers(folder: Path, project: str | None) -> list[Logger]:
@@ -183,7 +185,7 @@ def one_line(message: str) -> str:
     """
     lines = [line.strip(" -") for line in message.splitlines()]
     noise = re.compile(
-        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Given value: Namespace|Problem with given"
-        r"|Expected a <class 'NoneType'>"
+        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Given value: Namespace"
+        r"|Problem with given|Expected a <class 'NoneType'>"
     )
     return re.sub(r"\s+", " ", " ".join(line for line in lines if not noise.match(line)))

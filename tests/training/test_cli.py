@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmer.config import ResNet3DConfig
+from mmer.batch import Batch
+from mmer.config import ModelConfig, ResNet3DConfig, WaveCNNConfig
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.inference.predictor import Predictor
-from mmer.model import build_encoder
+from mmer.model import Output, build_encoder
 from mmer.training import cli
 from mmer.training.cli import main, one_line
 
@@ -93,10 +94,14 @@ def test_a_run_leaves_its_checkpoints_log_and_config(run: Path) -> None:
 
 def test_a_run_is_not_overwritten_unasked(run: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "checkpoints/best.ckpt").read_bytes()
-    assert main(["fit", f"--config={tiny_config}"]) == 2
-    assert "continue it with --ckpt_path=last, replace it with --overwrite" in capsys.readouterr().err
+    for name in ("run-2", "run-3"):
+        assert main(["fit", f"--config={tiny_config}", "--trainer.max_epochs=1"]) == 0
+        said = f"{run} holds a run already, so this one goes to {run.with_name(name)}; --overwrite would replace it"
+        assert said in capsys.readouterr().err
+        assert (run.with_name(name) / "checkpoints/best.ckpt").is_file()
     assert (run / "checkpoints/best.ckpt").read_bytes() == before
-    assert main(["fit", f"--config={tiny_config}", "--overwrite"]) == 0
+    assert main(["fit", f"--config={tiny_config}", "--trainer.max_epochs=1", "--overwrite"]) == 0
+    assert (run / "checkpoints/best.ckpt").read_bytes() != before
 
 
 def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
@@ -201,12 +206,13 @@ def test_a_checkpoint_goes_on_only_with_its_own_model_and_speakers(
     assert said in capsys.readouterr().err
 
 
-def test_resuming_into_another_run_is_refused(run: Path, tiny_config: Path, tmp_path: Path) -> None:
+def test_resuming_elsewhere_leaves_the_run_that_is_there(run: Path, tiny_config: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "other")
     before = (tmp_path / "other/checkpoints/best.ckpt").stat().st_mtime_ns
     flags = [f"--ckpt_path={run / 'checkpoints/last.ckpt'}", f"--trainer.default_root_dir={tmp_path / 'other'}"]
-    assert main(["fit", f"--config={tiny_config}", *flags]) == 2
+    assert main(["fit", f"--config={tiny_config}", *flags, "--trainer.max_epochs=3"]) == 0
     assert (tmp_path / "other/checkpoints/best.ckpt").stat().st_mtime_ns == before
+    assert (tmp_path / "other-2/checkpoints/last.ckpt").is_file()
 
 
 def test_a_mistake_costs_no_run(run: Path, tiny_config: Path) -> None:
@@ -230,6 +236,16 @@ def test_the_training_scores_are_those_of_the_evaluation(tiny_config: Path, run:
     score = torch.load(checkpoint, weights_only=True)["callbacks"]
     best = next(state["best_model_score"] for name, state in score.items() if "BestCheckpoint" in name)
     assert float(best) == pytest.approx(evaluation.metrics["uar"])
+
+
+def test_a_stream_is_not_blamed_for_clips_that_lack_its_modality() -> None:
+    """Its own loss is over the clips that it can read."""
+    classifier = cli.EmotionClassifier(ModelConfig({"voice": WaveCNNConfig("wave_cnn", "tiny")}), label_smoothing=0.0)
+    mask = torch.tensor([[True] * 4, [False] * 4])
+    batch = Batch(("a", "b"), audio=torch.zeros(2, 4), audio_mask=mask, label=torch.tensor([0, 1]))
+    logits = torch.randn(2, 8)
+    alone = classifier._stream_loss(batch, Output(logits, {"voice": logits}), batch.label)
+    torch.testing.assert_close(alone, torch.nn.functional.cross_entropy(logits[:1], batch.label[:1]))
 
 
 def test_a_model_for_use_trains_without_test_speakers(tiny_config: Path) -> None:
