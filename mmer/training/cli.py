@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -35,6 +36,7 @@ class TrainCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # --help shows what stands under each setting
         super().__init__(
             EmotionClassifier,
             EmotionDataModule,
