@@ -154,3 +154,20 @@ def test_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit, match="2"):
         cli.main(["dance"])
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_corpus_that_was_not_trained_on_is_scored_whole_if_prepared_alike(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, table = trained
+    foreign = tmp_path / "foreign.csv"
+    foreign.write_text(table.read_text().replace(",demo", ",elsewhere"))
+    for size in (64, 48):
+        assert cli.main(["prepare", "table", str(foreign), str(tmp_path / f"{size}"), f"--size={size}"]) == 0
+    assert evaluate(checkpoint, tmp_path / "report", f"--data.root={tmp_path / '64'}", "--json") == 0
+    metrics = json.loads((tmp_path / "report/metrics.json").read_text())
+    assert (metrics["n"], metrics["speakers"]["scored"]) == (8, ["0", "1", "2", "3"])
+    assert metrics["protocol"] == "all of a corpus that was not trained on"
+    capsys.readouterr()
+    assert evaluate(checkpoint, tmp_path / "other", f"--data.root={tmp_path / '48'}") == 2
+    assert "is not prepared as the checkpoint's clips were: size=64 (now 48)" in capsys.readouterr().err
