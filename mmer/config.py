@@ -161,48 +161,80 @@ class ModelConfig:
 class PrepareConfig:
     """How raw files become what models read. A checkpoint keeps it, so that prediction prepares as training did."""
 
-    crop: Literal["face", "none"] = "face"
-    """``face``: find the largest face and follow it. ``none``: the clips are faces already."""
-    size: int = 224
-    """Side of the stored square frames, in pixels."""
+    detector: Literal["haar", "dlib", "yunet", "none"] = "haar"
+    """What finds faces: ``haar`` (OpenCV's cascade), ``dlib`` (HOG, extra ``faces``), ``yunet`` (OpenCV's network,
+    wants ``detector_model``), ``none``: the clips are faces already."""
+    detector_model: str | None = None
+    """YuNet's ONNX file: a path, or a URL with its checksum, as ``https://host/yunet.onnx#sha256=0f2e...``."""
+    detect_every: int = 5
+    """Look for faces in every k-th frame and interpolate between."""
+    detect_size: int = 320
+    """Longer side of the reduced picture that the detector searches, in pixels."""
+    align: bool = False
+    """Turn every face so that its eyes are level."""
     margin: float = 0.3
     """Room around the detected box, as a share of its side: 0.3 adds 15% on each side."""
-    detect_every: int = 5
-    """Look for the face in every k-th frame and interpolate between."""
+    size: int = 224
+    """Side of the stored square frames, in pixels."""
     quality: int = 92
     """JPEG quality of the stored frames, 1 to 100."""
     sample_rate: int = 16_000
     """Rate of the stored audio, in Hz."""
     max_seconds: float = 120.0
     """Longest clip that is accepted; an hour of film has no single emotion."""
+    transcripts: Literal["corpus", "sidecar", "whisper"] = "corpus"
+    """Where the words come from: the corpus itself, a ``.txt``, ``.srt`` or ``.vtt`` file beside the clip, or
+    faster-whisper (extra ``asr``)."""
+    whisper_model: str = "small"
+    """faster-whisper's model: a name, or a local folder."""
+    features: tuple[str, ...] = ()
+    """Names of the precomputed streams that were joined to the clips, as ``action_units``."""
 
     def __post_init__(self) -> None:
+        _require(
+            (self.detector == "yunet") == (self.detector_model is not None),
+            f"detector={self.detector} and detector_model={self.detector_model} do not go together: "
+            "yunet wants the path or URL of its ONNX file, the others want none",
+        )
+        _require(self.detect_every >= 1, f"detect_every={self.detect_every} must be at least 1")
+        _require(self.detect_size >= 64, f"detect_size={self.detect_size} must be at least 64 pixels")
         _require(self.size >= 16, f"size={self.size} must be at least 16 pixels")
         _require(0 <= self.margin <= 2, f"margin={self.margin} must lie in [0, 2]")
-        _require(self.detect_every >= 1, f"detect_every={self.detect_every} must be at least 1")
         _require(1 <= self.quality <= 100, f"quality={self.quality} must lie in 1 to 100")
         _require(self.sample_rate > 0, f"sample_rate={self.sample_rate} must be positive, in Hz")
         _require(self.max_seconds > 0, f"max_seconds={self.max_seconds} must be positive")
-
-
-Protocol = Literal["contig6", "speakers"]
-"""How speakers are dealt to training, validation and test."""
+        for name in self.features:
+            _require(
+                name.isidentifier() and name.islower(),
+                f"feature stream {name!r} is not a lower-case identifier, such as 'action_units'",
+            )
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Who trains, who chooses the checkpoint and who is tested. No speaker is ever in two parts."""
+    """Who trains, who chooses the checkpoint and who is tested. No speaker is in two parts, unless ``allow_leak``."""
 
-    protocol: Protocol = "contig6"
-    """``contig6``: RAVDESS's six folds of four actors. ``speakers``: the lists below."""
+    protocol: str = "contig6"
+    """``contig6``, ``luna5``, ``emobox6``, ``chuma5``, ``mitseas``: RAVDESS's published folds; ``crema5``: CREMA-D's;
+    ``loso``: leave one speaker out; ``group-kfold:K``: K folds of speakers; ``speakers``: the lists below; ``table``:
+    a column says it; ``random_leaky``: clips at random, to measure the leak."""
     fold: int = 1
-    """Fold of ``contig6``, 1 to 6; its validation actors are the test actors of the next fold."""
+    """Which fold is tested, from 1; its validation speakers are the test speakers of the next, unless the protocol
+    names others."""
     test: tuple[int | str, ...] = ()
     """Speakers of the test part (``speakers`` only); none where a model is trained for use and not for a score."""
     validation: tuple[int | str, ...] = ()
     """Speakers of the validation part (``speakers`` only); none keeps the last checkpoint instead of the best."""
     train: tuple[int | str, ...] | None = None
     """Speakers of the training part (``speakers`` only); None takes everyone else."""
+    column: str = "split"
+    """Column that says ``train``, ``validation`` or ``test`` (``table`` only)."""
+    seed: int = 0
+    """Seed of ``random_leaky``."""
+    allow_leak: bool = False
+    """Run although a speaker, a take or a sound is in two parts, as in some owners' splits; all results are marked."""
+    duplicates: Literal["refuse", "drop"] = "refuse"
+    """What to do with clips whose sound is that of another clip, to the sample: refuse them, or keep the first."""
 
 
 @dataclass(frozen=True)

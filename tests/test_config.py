@@ -34,7 +34,7 @@ CONFIGS = (
     ModelConfig({"voice": VOICE}, ("yes", "no"), ClipConfig(1.5, 4, 8_000), FusionConfig(32, 1, 2, 0.0, 9), 0.5),
     ClipConfig(seconds=2.0),
     FusionConfig(dim=96),
-    PrepareConfig(crop="none", size=96, max_seconds=5),
+    PrepareConfig(detector="none", size=96, max_seconds=5),
     SplitConfig("speakers", test=(1, "anna"), validation=(2,), train=("bob",)),
     SplitConfig(fold=4),
     AugmentConfig(flip=0.0),

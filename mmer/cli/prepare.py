@@ -32,7 +32,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     default = PrepareConfig()
     parser.add_argument("destination", type=Path, metavar="DST", help="prepared folder, new or interrupted")
-    parser.add_argument("--crop", choices=("face", "none"), default=default.crop, help="none: the clips are faces")
+    parser.add_argument(
+        "--detector",
+        choices=("haar", "dlib", "yunet", "none"),
+        default=default.detector,
+        help="none: the clips are faces",
+    )
     parser.add_argument("--size", type=int, default=default.size, help="side of the face frames, in pixels")
     parser.add_argument("--margin", type=float, default=default.margin, help="room around the face, as a share")
     parser.add_argument("--detect-every", type=int, default=default.detect_every, help="look at every k-th frame")
@@ -52,7 +57,8 @@ def _prepare(args: argparse.Namespace) -> int:
     from mmer.corpora.table import read_table
     from mmer.data.prepare import prepare_corpus
 
-    config = PrepareConfig(**{field.name: getattr(args, field.name) for field in fields(PrepareConfig)})
+    chosen = {field.name: getattr(args, field.name) for field in fields(PrepareConfig) if hasattr(args, field.name)}
+    config = PrepareConfig(**chosen)
     manifest: Manifest = read_ravdess(args.source) if args.kind == "ravdess" else read_table(args.source)
     if args.labels is not None:
         names = [name.strip() for name in args.labels.split(",")]

@@ -70,6 +70,8 @@ def make_split(rows: Sequence[Row], config: SplitConfig) -> Split:
             return _contig6(present, config)
         case "speakers":
             return _listed_speakers(present, config)
+        case _:
+            raise SplitError(f"protocol {config.protocol!r} is unknown")
 
 
 def _contig6(present: Sequence[str], config: SplitConfig) -> Split:

@@ -74,15 +74,15 @@ def _read_faces(
     if not times:
         raise source.error("its video stream holds no frames")
     if not sizes.any():
-        faces = "clips that are faces already want prepare --crop none"
-        advice = faces if config.crop == "face" else "every frame is black"
+        faces = "clips that are faces already want prepare --detector none"
+        advice = faces if config.detector != "none" else "every frame is black"
         raise source.error(f"no face in any of {len(times)} frames; {advice}")
     return np.array(times), sizes, np.concatenate(parts)
 
 
 def _faces(frames: Iterable[Frame], config: PrepareConfig) -> Iterator[tuple[float, Image | None]]:
     """Yield each frame's time and its face, or None where it shows none."""
-    if config.crop == "none":
+    if config.detector == "none":
         for frame in frames:
             yield frame.time, None if is_blank(frame.image) else centre(frame.image, config.size)
         return

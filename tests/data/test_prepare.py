@@ -125,7 +125,7 @@ def test_variable_frame_rate_keeps_its_times(odd_media: dict[str, Path]) -> None
 
 def test_clips_that_are_faces_already_are_only_scaled(make_clip: Callable[..., Path]) -> None:
     grey, black = np.full((48, 64, 3), 100, np.uint8), np.zeros((48, 64, 3), np.uint8)
-    config = PrepareConfig(crop="none", size=32)
+    config = PrepareConfig(detector="none", size=32)
     clip = prepare_clip(media_row(make_clip("clip.mp4", [grey, grey, grey, black])), config)
     assert list(clip.sizes > 0) == [True, True, True, False], "black padding is no face"
     assert clip.frames_at(np.zeros(1)).shape == (1, 32, 32, 3)
@@ -143,7 +143,7 @@ def test_real_face_crops_are_read_without_a_search(real_data: Path) -> None:
     if not paths:
         pytest.skip("no face crops")
     for path in paths:
-        clip = prepare_clip(Row("the key", "ravdess", video=path), PrepareConfig(crop="none"))
+        clip = prepare_clip(Row("the key", "ravdess", video=path), PrepareConfig(detector="none"))
         assert clip.face_share > 0.5 and clip.frames_at(np.zeros(1)).shape == (1, 224, 224, 3)
 
 
@@ -337,9 +337,9 @@ def test_other_settings_are_refused_in_one_line_that_names_them(
     assert main([*arguments, "--size", "64"]) == 0
     before = contents(root)
     capfd.readouterr()
-    assert main([*arguments, "--size", "96", "--crop", "none"]) == 2
+    assert main([*arguments, "--size", "96", "--detector", "none"]) == 2
     message = (
-        f"{root} was prepared with crop=face (now none), size=64 (now 96); use the same settings, or another folder"
+        f"{root} was prepared with detector=haar (now none), size=64 (now 96); use the same settings, or another folder"
     )
     assert capfd.readouterr().err == f"mmer: error: {message}\n"
     assert contents(root) == before

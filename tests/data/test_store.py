@@ -139,7 +139,7 @@ def test_different_keys_are_different_files(tmp_path: Path) -> None:
 
 
 def test_settings_come_back(tmp_path: Path) -> None:
-    config = PrepareConfig(crop="none", size=64, margin=0.1)
+    config = PrepareConfig(detector="none", size=64, margin=0.1)
     assert read_settings(tmp_path) is None
     write_settings(tmp_path, config)
     assert read_settings(tmp_path) == config
