@@ -113,9 +113,9 @@ def _codec(name: str, mode: str) -> Callable[[], str]:
 def _faces() -> str:
     import numpy as np
 
-    from mmer.media.faces import detect_haar
+    from mmer.media.faces.detectors import Haar
 
-    return f"{len(detect_haar(np.zeros((64, 64, 3), np.uint8)))} faces in an empty picture"
+    return f"{len(Haar()(np.zeros((64, 64), np.uint8), smallest=16))} faces in an empty picture"
 
 
 def _write(folder: Path) -> str:

@@ -28,9 +28,25 @@ def read_audio(source: Source, sample_rate: int) -> Waveform:
     Raises:
         ClipError: The file has no audio, is broken or truncated, lasts too long, or holds samples that are no numbers.
     """
+    samples = find_audio(source, sample_rate)
+    if samples is None:
+        raise source.error("it has no audio stream")
+    return samples
+
+
+def find_audio(source: Source, sample_rate: int) -> Waveform | None:
+    """Decode a file's first audio stream as :func:`read_audio` does, or return None where it has none.
+
+    Args:
+        source: The file.
+        sample_rate: Rate to resample to, in Hz.
+
+    Raises:
+        ClipError: The file is broken or truncated, lasts too long, or holds samples that are no numbers.
+    """
     with open_media(source) as container:
         if not container.streams.audio:
-            raise source.error("it has no audio stream")
+            return None
         stream = container.streams.audio[0]
         times, chunks = [0.0], [np.zeros(0, np.float32)]
         for time, chunk in _decode(container, stream, sample_rate):
@@ -41,16 +57,6 @@ def read_audio(source: Source, sample_rate: int) -> Waveform:
     samples = np.concatenate(chunks)
     _check_samples(source, samples)
     return _shift(samples, round(times[:2][-1] * sample_rate))
-
-
-def has_audio(source: Source) -> bool:
-    """Tell whether a file has an audio stream.
-
-    Raises:
-        ClipError: The file cannot be opened.
-    """
-    with open_media(source) as container:
-        return bool(container.streams.audio)
 
 
 def _decode(container: InputContainer, stream: AudioStream, sample_rate: int) -> Iterator[tuple[float, Waveform]]:

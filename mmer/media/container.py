@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mmer.errors import ClipError
+from mmer.media.files import IMAGE_SUFFIXES, is_packed, open_binary
 
 av.logging.set_level(None)  # what matters arrives as an exception; a level of PyAV's deadlocks with decoder threads
 
@@ -64,13 +66,14 @@ def open_media(source: Source) -> Iterator[InputContainer]:
         ClipError: The file is missing, empty or no media file, lasts too long, or breaks while it is read.
     """
     try:
-        _check_file(source)
-        # absolute, for FFmpeg takes the "12" of "12:30.mp4" for a protocol
-        with av.open(str(source.path.absolute())) as container:
-            if not container.streams:
-                raise source.error("it cannot be read as media: there is no stream in it")
-            source.check_length(duration(container))
-            yield container
+        _check_place(source)
+        with open_binary(source.path) as file:
+            _check_whole(source, file)
+            with av.open(_for_ffmpeg(source.path, file), "r") as container:
+                if not container.streams:
+                    raise source.error("it cannot be read as media: there is no stream in it")
+                source.check_length(duration(container))
+                yield container
     except (av.FFmpegError, OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise source.error(f"it cannot be read as media: {reason}") from error
@@ -92,30 +95,58 @@ def start(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-def _check_file(source: Source) -> None:
+def _for_ffmpeg(path: Path, file: BinaryIO) -> str | BinaryIO:
+    """Return what FFmpeg opens: a plain file by its name, which is quickest; what is packed as the open file.
+
+    So is a picture, for in its name FFmpeg would take ``%03d`` for the pattern of a series.
+    """
+    if is_packed(path) or path.suffix.lower() in IMAGE_SUFFIXES:
+        return file
+    return str(path.absolute())  # absolute, for FFmpeg takes the "12" of "12:30.mp4" for a protocol
+
+
+def _check_place(source: Source) -> None:
+    if is_packed(source.path):
+        return  # an archive says itself what it lacks
     if not source.path.exists():
         raise source.error("the file does not exist")
     if not source.path.is_file():
         raise source.error("it is not a file")
-    size = source.path.stat().st_size
+
+
+def _check_whole(source: Source, file: BinaryIO) -> None:
+    """Refuse a file that is empty or shorter than its own headers claim, and go back to its start."""
+    size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise source.error("the file is empty (0 bytes)")
-    claimed = _claimed_size(source.path)
+    claimed = _claimed_size(file)
     if size < claimed:
         raise source.error(f"it ends after {size} of {claimed} bytes; the file is truncated")
+    if not _jpeg_ends(file):
+        raise source.error("its picture has no end; the file is truncated")
+    file.seek(0)
 
 
-def _claimed_size(path: Path) -> int:
+def _claimed_size(file: BinaryIO) -> int:
     """Return the least size that fits what a file's own headers claim, in bytes; 0 where they claim none.
 
     FFmpeg reads a truncated wav or avi file, or an mp4 file whose index is cut off, as a shorter one.
     """
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head[:4] == b"RIFF":
-            claimed = 8 + int.from_bytes(head[4:], "little")
-            return 0 if claimed > _STREAMED_RIFF else claimed - _RIFF_SLACK
-        return _last_box_end(file) if head[4:] == b"ftyp" else 0
+    file.seek(0)
+    head = file.read(8)
+    if head[:4] == b"RIFF":
+        claimed = 8 + int.from_bytes(head[4:], "little")
+        return 0 if claimed > _STREAMED_RIFF else claimed - _RIFF_SLACK
+    return _last_box_end(file) if head[4:] == b"ftyp" else 0
+
+
+def _jpeg_ends(file: BinaryIO) -> bool:
+    """Tell whether a JPEG has its end mark behind its last scan; FFmpeg fills a truncated one with grey."""
+    file.seek(0)
+    if file.read(3) != b"\xff\xd8\xff":
+        return True
+    data = file.read()
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
 
 
 def _last_box_end(file: BinaryIO) -> int:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmer.errors import ClipError
-from mmer.media.audio import has_audio, read_audio
+from mmer.media.audio import find_audio, read_audio
 from mmer.media.container import Source
 from mmer.media.video import read_video
 
@@ -135,7 +135,7 @@ def delay(path: Path, target: Path, kind: str, seconds: float) -> Path:
 
 def test_video_without_sound_says_so(odd_media: dict[str, Path]) -> None:
     path = odd_media["no sound.mp4"]
-    assert not has_audio(Source("the key", path))
+    assert find_audio(Source("the key", path), 16_000) is None
     with pytest.raises(ClipError) as caught:
         read(path)
     assert caught.value.message == f"clip the key ({path}): it has no audio stream"
