@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmer.config import ModelConfig, PrepareConfig, SplitConfig, from_plain, to_plain
+from mmer.corpora.leaks import mark_clips
+from mmer.corpora.manifest import Row
+from mmer.corpora.splits import PARTS, Split, speakers_by_part
 from mmer.encoders.weights import load_plain
 from mmer.errors import CheckpointError
 from mmer.model import EmotionModel, build_model
@@ -16,7 +19,7 @@ from mmer.model import EmotionModel, build_model
 CARD = "mmer"
 """Where a checkpoint file keeps its card."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the card."""
 
 _PREFIX = "model."  # of the weights, which are those of the LightningModule that holds the model
@@ -32,11 +35,17 @@ class Card:
         split: How its speakers were dealt.
         root: The prepared folder that it was trained on, as an absolute path.
         protocol: The split in words, as ``contig6 fold 1``.
-        speakers: The speakers of each part.
+        speakers: The speakers of each part; where clips were dealt and not speakers, those who occur.
         corpora: The corpora that it was trained on.
         seed: Seed of the run.
         epoch: Index of the epoch after which it was kept; the first is 0.
         versions: Versions of the libraries that trained it.
+        keys: The clips of each part, where clips were dealt and not speakers.
+        dropped: Clips that took no part, for their sound is that of another.
+        leaks: What the parts share, a sentence each; every score and every answer says so.
+        notes: What else is to be known of the split.
+        marks: By what the clips that it learned from or was chosen on are known again under other names, as
+            :func:`~mmer.corpora.leaks.mark_clips` writes it.
     """
 
     model: ModelConfig
@@ -49,6 +58,45 @@ class Card:
     seed: int | None = None
     epoch: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, list[str]] | None = None
+    dropped: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    marks: str = ""
+
+    @classmethod
+    def of_split(cls, dealt: Split, rows: Iterable[Row], /, **rest: Any) -> Card:
+        """Return the card of a model that was trained on some clips under a split."""
+        parts = dealt.parts(rows)
+        keys = None if dealt.keys is None else {str(part): sorted(found) for part, found in dealt.keys.items()}
+        return cls(
+            protocol=dealt.protocol,
+            speakers=dict(speakers_by_part(dealt)),
+            corpora=list(dealt.corpora),
+            keys=keys,
+            dropped=sorted(dealt.dropped),
+            leaks=list(dealt.leaks),
+            notes=list(dealt.notes),
+            marks=mark_clips([*parts["train"], *parts["validation"]]),
+            **rest,
+        )
+
+    @property
+    def dealt(self) -> Split:
+        """The split that it was trained under: it says of any clip whether it may be scored."""
+        train, validation, test = (tuple(self.speakers.get(part, ())) for part in PARTS)
+        keys = None if self.keys is None else {part: frozenset(self.keys.get(part, ())) for part in PARTS}
+        return Split(
+            self.protocol,
+            train,
+            validation,
+            test,
+            tuple(self.corpora),
+            keys,
+            frozenset(self.dropped),
+            tuple(self.leaks),
+            tuple(self.notes),
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Return the card as dictionaries, lists and scalars."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from mmer.batch import Batch
 from mmer.checkpoint import CARD, FORMAT, Card, checkpoint_hash, read_checkpoint
 from mmer.config import FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.corpora.splits import Split
 from mmer.errors import CheckpointError
 from mmer.model import EmotionModel, build_model
 
@@ -28,6 +30,10 @@ CARD_OF_MODEL = Card(
     seed=7,
     epoch=12,
     versions={"torch": "2"},
+    keys={"train": ["a"], "validation": [], "test": ["b", "c"]},
+    dropped=["d"],
+    leaks=["speakers 3 are both in train and in test"],
+    notes=["1 clips are left out"],
 )
 
 Write = Callable[..., Path]
@@ -91,6 +97,31 @@ def test_what_training_keeps_beside_the_model_is_left_alone(write: Write, model:
 def test_the_hash_is_that_of_the_file(write: Write) -> None:
     path = write()
     assert checkpoint_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- the split that it keeps
+
+
+SPLIT = Split("luna5 fold 2", ("1", "4"), ("2",), ("3",), ("emodb", "ravdess"), None, frozenset("d"), (), ("a note",))
+BY_CLIP = replace(
+    SPLIT, keys={"train": frozenset("ab"), "validation": frozenset(), "test": frozenset("c")}, leaks=("a leak",)
+)
+
+
+@pytest.mark.parametrize("split", [SPLIT, BY_CLIP], ids=["speakers", "clips"])
+def test_the_split_comes_back_from_the_card(write: Write, split: Split) -> None:
+    given = {name: getattr(CARD_OF_MODEL, name) for name in ("model", "prepare", "split", "root")}
+    path = write(**{CARD: Card.of_split(split, (), **given).to_plain()})
+    assert read_checkpoint(path)[1].dealt == split
+
+
+def test_a_card_of_many_clips_stays_small(write: Write) -> None:
+    """54,000 keys of ten letters take 1.1 MB."""
+    keys = {"train": frozenset(f"en/{i:07d}" for i in range(54_000))}
+    given = {name: getattr(CARD_OF_MODEL, name) for name in ("model", "prepare", "split", "root")}
+    before = write().stat().st_size
+    path = write(**{CARD: Card.of_split(replace(BY_CLIP, keys=keys), (), **given).to_plain()})
+    assert path.stat().st_size - before < 2_000_000
 
 
 # --- what is no checkpoint

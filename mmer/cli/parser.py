@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mmer.errors import MmerError
 
@@ -56,6 +56,11 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     """Read a whole number that is not negative."""
     return 0 if text == "0" else positive(text)
+
+
+def red(text: str, stream: TextIO) -> str:
+    """Return a text as a terminal shows it in red; as it is where the stream is no terminal, or NO_COLOR is set."""
+    return f"\x1b[1;31m{text}\x1b[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,9 @@ def _predict(args: argparse.Namespace) -> int:
     predictor = Predictor.from_checkpoint(args.checkpoint, args.device)
     if DEMO_CORPUS in predictor.card.corpora:
         print("mmer: warning: trained on drawn faces: its answers say nothing of people", file=sys.stderr)
+    if predictor.card.leaks:
+        leaks = "; ".join(predictor.card.leaks)
+        print(f"mmer: warning: chosen under a leaky split, so it is worse than its scores: {leaks}", file=sys.stderr)
     answers: list[Prediction] = []
     failed = False
     for file in args.files:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from mmer.cli.parser import add_device, natural, positive
+from mmer.cli.parser import add_device, natural, positive, red
+from mmer.corpora.manifest import listed
 from mmer.errors import ConfigError
+
+_MOST = 30  # scored speakers that are named on the screen
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +55,14 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _print_scores(metrics: dict[str, Any], output: Path) -> None:
     if metrics["corpus"]["synthetic"]:
         print("SYNTHETIC demo corpus: a test bed, not a result")
-    print(f"{metrics['protocol']}, {metrics['part']} speakers {', '.join(metrics['speakers']['scored'])}")
+    if metrics["leaks"]:
+        print(red(f"LEAKY split, the scores are too high: {'; '.join(metrics['leaks'])}", sys.stdout))
+    if metrics["part"] != "test":
+        print(red(f"NOT A TEST: the {metrics['part']} part took part in making the checkpoint", sys.stdout))
+    for note in metrics["notes"]:
+        print(f"note: {note}")
+    people = listed(metrics["speakers"]["scored"], _MOST)
+    print(f"{metrics['protocol']}, {metrics['part']} {f'speakers {people}' if people else 'clips'}")
     print(f"{'read':<14}{'clips':>6}{'accuracy':>10}{'95% interval':>18}{'UAR':>8}{'macro F1':>10}")
     for name, part in metrics["modalities"].items():
         low, high = part["interval"]["accuracy"]

@@ -13,6 +13,8 @@ from mmer.evaluation.predictions import Predictions
 LEVEL = 0.95
 """Of the confidence intervals."""
 
+_DRAWS = 10_000_000  # numbers drawn at once; resamples of 50,000 clips would need a gigabyte
+
 Array = NDArray[np.float64]
 
 
@@ -74,23 +76,28 @@ class Interval:
 def bootstrap(predictions: Predictions, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """Return percentile intervals of the headline scores, by resampling speakers (Efron 1979).
 
-    Clips of one speaker resemble each other, so whole speakers are drawn; with a single speaker clips are drawn.
+    Clips of one speaker resemble each other, so whole speakers are drawn; with a single speaker clips are drawn. A clip
+    whose speaker nobody knows is drawn alone.
 
     Args:
         predictions: The answers.
         resamples: How many times to draw.
         seed: Seed of the draws.
     """
-    units = np.array(predictions.speaker)
-    names, unit = np.unique(units, return_inverse=True)
+    pairs = zip(predictions.speaker, predictions.key, strict=True)
+    names, unit = np.unique([speaker or f" {key}" for speaker, key in pairs], return_inverse=True)  # no name begins so
     if len(names) < 2:
         unit = np.arange(len(predictions))
     count, classes = int(unit.max()) + 1, len(predictions.names)
     cells = predictions.label * classes + predictions.predicted
     table = np.zeros((count, classes * classes))
     np.add.at(table, (unit, cells), 1)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    resampled = (draws @ table).reshape(resamples, classes, classes)
+    generator, at_once = np.random.default_rng(seed), max(1, _DRAWS // count)
+    draws = (
+        generator.multinomial(count, np.full(count, 1 / count), size=min(at_once, resamples - done)) @ table
+        for done in range(0, resamples, at_once)
+    )
+    resampled = np.concatenate(list(draws)).reshape(resamples, classes, classes)
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return {name: Interval(*(float(q) for q in np.quantile(score(resampled), tails))) for name, score in SCORES.items()}
 

@@ -60,14 +60,19 @@ class Predictions:
             self.probabilities[keep],
         )
 
-    def write(self, path: Path) -> None:
-        """Write a CSV table: key, speaker, label, predicted, and a probability for each class name."""
+    def write(self, path: Path, *, leaky: bool = False) -> None:
+        """Write a CSV table: key, speaker, label, predicted, and a probability for each class name.
+
+        Args:
+            path: The file.
+            leaky: Whether they come of a leaky split; a last column ``leaky`` then says ``yes`` of each.
+        """
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["key", "speaker", "label", "predicted", *self.names])
+            writer.writerow(["key", "speaker", "label", "predicted", *self.names, *["leaky"] * leaky])
             for i, predicted in enumerate(self.predicted):
                 cells = [self.key[i], self.speaker[i], self.names[self.label[i]], self.names[predicted]]
-                writer.writerow([*cells, *(f"{p:.6f}" for p in self.probabilities[i])])
+                writer.writerow([*cells, *(f"{p:.6f}" for p in self.probabilities[i]), *["yes"] * leaky])
 
 
 def predict_rows(

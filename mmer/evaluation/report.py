@@ -16,7 +16,7 @@ from mmer.atomic import replacing
 
 def write_report(output: Path, metrics: dict[str, Any]) -> None:
     """Write index.html and confusion.png into a folder."""
-    picture = draw_confusion(metrics["confusion"], metrics["labels"])
+    picture = draw_confusion(metrics["confusion"], metrics["labels"], leaky=bool(metrics["leaks"]))
     environment = Environment(loader=PackageLoader("mmer.evaluation", "."), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         metrics=metrics, confusion=base64.b64encode(picture).decode()
@@ -25,8 +25,11 @@ def write_report(output: Path, metrics: dict[str, Any]) -> None:
     _replace(output / "index.html", page.encode())
 
 
-def draw_confusion(confusion: list[list[int]], labels: list[str]) -> bytes:
-    """Draw a confusion matrix as a PNG: counts, shaded by their share of the true class."""
+def draw_confusion(confusion: list[list[int]], labels: list[str], *, leaky: bool = False) -> bytes:
+    """Draw a confusion matrix as a PNG: counts, shaded by their share of the true class; of a leaky split it says so.
+
+    A picture leaves its report behind.
+    """
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6.4, 5.4), dpi=120, layout="constrained")
@@ -39,6 +42,8 @@ def draw_confusion(confusion: list[list[int]], labels: list[str]) -> bytes:
         axes.text(
             column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
         )
+    if leaky:
+        axes.set_title("LEAKY SPLIT: too good to be true", color="#b3261e", fontweight="bold")
     figure.colorbar(image, label="share of the true class")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from mmer.checkpoint import CARD, Card
-from mmer.corpora.splits import speakers_by_part
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep ``best.ckpt``, chosen on the validation speakers, and ``last.ckpt``, to resume from.
+    """Keep ``best.ckpt``, chosen on the validation part, and ``last.ckpt``, to resume from.
 
-    Without validation speakers nothing can be chosen honestly: then ``best.ckpt`` is the last epoch's.
+    Without validation clips nothing can be chosen honestly: then ``best.ckpt`` is the last epoch's.
 
     Args:
         folder: Where the checkpoints go.
@@ -41,8 +42,22 @@ class BestCheckpoint(ModelCheckpoint):
         """Find out whether there is anybody to validate on."""
         super().setup(trainer, pl_module, stage)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and not data.split.validation:
+        if stage == "fit" and not len(data.validation):
             self.monitor = None
+
+
+class TellSplit(Callback):
+    """Say on standard error and in the run's logs what there is to know of the split, a leak first of all."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Say it once the clips are dealt."""
+        split = trainer.datamodule.split  # type: ignore[attr-defined]
+        for leak in split.leaks:
+            say(f"warning: LEAKY split, its scores are too high: {leak}")
+        for note in split.notes:
+            say(f"note: {note}")
+        for logger in trainer.loggers:
+            logger.log_hyperparams({"split": split.protocol, "leaks": list(split.leaks), "notes": list(split.notes)})
 
 
 class WriteCard(Callback):
@@ -60,19 +75,24 @@ class WriteCard(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, EmotionDataModule)
         assert isinstance(pl_module, EmotionClassifier)
-        card = Card(
+        card = Card.of_split(
+            data.split,
+            data.rows,
             model=pl_module.config,
             prepare=data.corpus.config,
             split=data.split_config,
             root=str(data.root.resolve()),
-            protocol=data.split.protocol,
-            speakers=dict(speakers_by_part(data.split)),
-            corpora=sorted({row.corpus for row in data.rows}),
             seed=self.seed,
             epoch=trainer.current_epoch,
             versions=versions(),
         )
         checkpoint[CARD] = card.to_plain()
+
+
+@rank_zero_only
+def say(message: str) -> None:
+    """Print a line on standard error, once for all processes."""
+    print(f"train.py: {message}", file=sys.stderr)
 
 
 def versions() -> dict[str, str]:

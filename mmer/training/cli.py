@@ -16,12 +16,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from mmer.checkpoint import load_checkpoint, read_card
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
-from mmer.training.callbacks import BestCheckpoint, WriteCard
+from mmer.training.callbacks import BestCheckpoint, TellSplit, WriteCard, say
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 
@@ -76,6 +75,7 @@ class TrainCLI(LightningCLI):
         folder = Path(config.trainer.default_root_dir)
         PreparedCorpus.open(Path(config.data.root))
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
+        self.trainer_defaults["callbacks"] = [TellSplit()]
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
             return
@@ -83,8 +83,8 @@ class TrainCLI(LightningCLI):
         if not (resumes or config.overwrite) and _free(folder) != folder:
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)
-            _say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
-        callbacks: list[Any] = [WriteCard(_seed(config.seed_everything))]
+            say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
+        callbacks: list[Any] = [TellSplit(), WriteCard(_seed(config.seed_everything))]
         if config.trainer.enable_checkpointing is not False:
             callbacks.append(BestCheckpoint(folder / "checkpoints"))
         if config.trainer.logger is not False:
@@ -141,11 +141,6 @@ def _free(folder: Path) -> Path:
     """
     candidates = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
     return next(path for path in candidates if not any((path / "checkpoints").glob("*.ckpt")))
-
-
-@rank_zero_only
-def _say(message: str) -> None:
-    print(f"train.py: {message}", file=sys.stderr)
 
 
 def _loggers(folder: Path, project: str | None) -> list[Logger]:

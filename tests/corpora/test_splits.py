@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmer.config import SplitConfig
 from mmer.corpora.manifest import Row, speaker_name
-from mmer.corpora.splits import CONTIG6, Split, make_split, speakers_by_part
+from mmer.corpora.protocols import CONTIG6
+from mmer.corpora.splits import Split, make_split, speakers_by_part
 from mmer.errors import SplitError
 
 
 def rows_of(*speakers: int | str) -> list[Row]:
-    return [Row(f"clip {i}", "test", speaker_name(speaker), "happy") for i, speaker in enumerate(speakers)]
+    return [Row(f"clip {i}", "ravdess", speaker_name(speaker), "happy") for i, speaker in enumerate(speakers)]
 
 
 ACTORS = rows_of(*range(1, 25))
@@ -19,18 +22,6 @@ ACTORS = rows_of(*range(1, 25))
 
 def by_lists(**lists: object) -> SplitConfig:
     return SplitConfig(protocol="speakers", **lists)
-
-
-def test_contig6_is_the_published_one() -> None:
-    folds = [[int(actor) for actor in fold] for fold in CONTIG6]
-    assert folds == [
-        [1, 2, 3, 4],
-        [5, 6, 7, 8],
-        [9, 10, 11, 12],
-        [13, 14, 15, 16],
-        [17, 18, 19, 20],
-        [21, 22, 23, 24],
-    ]
 
 
 @pytest.mark.parametrize("fold", range(1, 7))
@@ -78,7 +69,7 @@ def test_contig6_takes_no_lists(lists: dict[str, tuple[int, ...]]) -> None:
 @pytest.mark.parametrize("stranger", ["25", "Anna"])
 def test_contig6_refuses_other_speakers(stranger: str) -> None:
     with pytest.raises(SplitError, match=rf"contig6 knows RAVDESS's actors 1 to 24, not {stranger}; use protocol"):
-        make_split([*ACTORS, *rows_of(stranger)], SplitConfig())
+        make_split(rows_of(*range(1, 25), stranger), SplitConfig())
 
 
 @pytest.mark.parametrize(("speakers", "part"), [((1, 5), "train"), ((1, 9), "validation"), ((5, 9), "test")])
@@ -97,7 +88,7 @@ def test_listed_training_speakers_leave_the_rest_out() -> None:
     assert (split.train, split.validation, split.test) == (("1",), (), ("2",))
 
 
-@pytest.mark.parametrize("seven", [7, "7", "07", " 007"])
+@pytest.mark.parametrize("seven", [7, "7", "07", " 007", "7.0"])
 @pytest.mark.parametrize("part", ["validation", "train"])
 def test_speaker_in_two_parts_is_refused_however_it_is_spelt(seven: int | str, part: str) -> None:
     with pytest.raises(SplitError, match=r"speakers 7 are both in .* and in test; a split must not share a speaker"):
@@ -105,7 +96,7 @@ def test_speaker_in_two_parts_is_refused_however_it_is_spelt(seven: int | str, p
 
 
 def test_same_speaker_in_the_corpus_under_two_spellings_is_one() -> None:
-    split = make_split(rows_of(7, "07", "7", 8), by_lists(test=("007",)))
+    split = make_split(rows_of(7, "07", "7.0", "7", 8), by_lists(test=("007",)))
     assert (split.train, split.test) == (("8",), ("7",))
 
 
@@ -138,8 +129,113 @@ def test_a_model_for_use_needs_nobody_to_test_on() -> None:
 
 
 def test_clips_without_a_speaker_are_refused() -> None:
-    rows = [*rows_of(1, 2), Row("nameless", "test", None, "sad")]
+    rows = [*rows_of(1, 2), Row("nameless", "ravdess", None, "sad")]
     with pytest.raises(
         SplitError, match=r"1 clips have no speaker, 'nameless' the first; .*fill the table's 'speaker'"
     ):
         make_split(rows, by_lists(test=(1,)))
+
+
+def test_the_speakers_protocol_has_one_fold() -> None:
+    with pytest.raises(SplitError, match="speakers has one fold, 1, not 2"):
+        make_split(rows_of(1, 2), SplitConfig("speakers", fold=2, test=(1,)))
+
+
+def test_an_unknown_protocol_is_refused_with_those_there_are() -> None:
+    with pytest.raises(
+        SplitError, match=r"protocol 'contig7' is unknown; choose one of contig6, luna5, .*random_leaky"
+    ):
+        make_split(ACTORS, SplitConfig("contig7"))
+    with pytest.raises(SplitError, match=r"protocol 'mitseas' is unknown; .*mitseas:audio, mitseas:combination"):
+        make_split(ACTORS, SplitConfig("mitseas"))
+
+
+@pytest.mark.parametrize("protocol", ["loso", "group-kfold:3", "random_leaky", "table"])
+def test_only_the_speakers_protocol_takes_lists(protocol: str) -> None:
+    with pytest.raises(SplitError, match=f"{protocol} chooses its own speakers; leave test, validation and train out"):
+        make_split(ACTORS, SplitConfig(protocol, test=(1,)))
+
+
+def test_only_the_table_protocol_takes_a_file() -> None:
+    with pytest.raises(SplitError, match=r"split.file=a.csv is for protocol 'table', not for loso; leave it out"):
+        make_split(ACTORS, SplitConfig("loso", file="a.csv"))
+
+
+# --- several corpora
+
+
+BOTH = [
+    Row("a", "ravdess", "3", "happy"),
+    Row("b", "emodb", "3", "happy"),
+    Row("c", "emodb", "10", "sad"),
+    Row("d", "ravdess", "10", "sad"),
+]
+
+
+def test_the_same_name_in_two_corpora_is_two_people() -> None:
+    split = make_split(BOTH, by_lists(test=("ravdess:03",), validation=("emodb:10",)))
+    assert (split.train, split.validation, split.test) == (("emodb:3", "ravdess:10"), ("emodb:10",), ("ravdess:3",))
+    assert [row.key for row in split.rows(BOTH, "test")] == ["a"]
+    assert [row.key for row in split.rows(BOTH, "train")] == ["b", "d"]
+
+
+def test_a_name_without_its_corpus_is_refused_among_several() -> None:
+    with pytest.raises(
+        SplitError, match="the corpus has no speakers 3; it has emodb:3, emodb:10, ravdess:3, ravdess:10"
+    ):
+        make_split(BOTH, by_lists(test=(3,)))
+
+
+def test_clips_of_a_corpus_that_was_not_dealt_are_in_no_part() -> None:
+    split = make_split(rows_of(3, 5), by_lists(test=(3,)))
+    assert split.rows([Row("x", "emodb", "3", "happy")], "test") == []
+
+
+def test_folds_of_people_deal_several_corpora_by_person() -> None:
+    tested = [make_split(BOTH, SplitConfig("loso", fold=fold)).test for fold in range(1, 5)]
+    assert tested == [("emodb:3",), ("emodb:10",), ("ravdess:3",), ("ravdess:10",)]
+
+
+def test_a_published_protocol_is_for_its_own_corpus() -> None:
+    """EMO-DB's speakers have numbers that are RAVDESS's too."""
+    with pytest.raises(
+        SplitError,
+        match=r"contig6 is a protocol of RAVDESS, and these clips are of emodb; choose group-kfold:K, loso, speakers "
+        r"or table \(a table of RAVDESS's clips says 'ravdess' in its 'corpus' column\)",
+    ):
+        make_split(BOTH, SplitConfig())
+    with pytest.raises(SplitError, match="contig6 deals one corpus, and these clips are of demo, ravdess"):
+        make_split([BOTH[0], Row("x", "demo", "4")], SplitConfig())
+
+
+# --- a checkpoint's split and that of now
+
+
+def test_a_split_says_who_moved() -> None:
+    before, now = (make_split(rows_of(1, 2, 3), by_lists(test=(t,), validation=(v,))) for t, v in ((1, 2), (2, 1)))
+    assert now.moved(before) == "2 moved from validation to test"
+    assert before.moved(before) == ""
+
+
+def test_names_with_and_without_a_corpus_cannot_be_compared() -> None:
+    one, several = make_split(rows_of(3, 10), by_lists(test=(3,))), make_split(BOTH, by_lists(test=("ravdess:3",)))
+    assert several.moved(one) == "the corpora were ravdess and are emodb, ravdess"
+
+
+def test_a_clip_in_two_parts_can_never_be() -> None:
+    with pytest.raises(SplitError, match="clips a are both in train and in test; a split must not share a clip"):
+        Split("by hand", (), (), (), keys={"train": frozenset("ab"), "test": frozenset("a")})
+
+
+def test_a_key_that_is_used_twice_is_refused() -> None:
+    """Both rows are one prepared clip, and here it would train and be tested."""
+    rows = [replace(row, key="a") for row in rows_of(1, 2)] + rows_of(3)
+    with pytest.raises(SplitError, match="keys a are used more than once; every clip needs a key of its own"):
+        make_split(rows, by_lists(test=(2,)))
+
+
+def test_an_unknown_protocol_is_told_before_missing_speakers() -> None:
+    with pytest.raises(SplitError, match="protocol 'Loso' is unknown"):
+        make_split([Row("a", "text")], SplitConfig("Loso"))
+    with pytest.raises(SplitError, match="contig6 is a protocol of RAVDESS, and these clips are of text"):
+        make_split([Row("a", "text")], SplitConfig())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,21 @@ def test_a_single_speaker_s_clips_are_drawn_instead() -> None:
     assert bootstrap(make(right, np.zeros(50, np.int64))) == bootstrap(make(right, np.arange(50)))
     assert summarise(make(right, np.zeros(50, np.int64)))["interval"]["unit"] == "clip"
     assert summarise(make(right, np.arange(50) % 2))["interval"]["unit"] == "speaker"
+
+
+def test_a_clip_of_nobody_knows_whom_is_drawn_alone() -> None:
+    right = np.random.default_rng(4).random(60) < 0.7
+    known = make(right, np.arange(60) // 20)
+    some = replace(known, speaker=tuple(name if i < 20 else "" for i, name in enumerate(known.speaker)))
+    alone = replace(known, speaker=tuple(name if i < 20 else f"nobody {i}" for i, name in enumerate(known.speaker)))
+    assert bootstrap(some)["accuracy"].low == pytest.approx(bootstrap(alone)["accuracy"].low, abs=0.03)
+    assert bootstrap(some) != bootstrap(replace(some, speaker=tuple(name or "one" for name in some.speaker)))
+
+
+def test_many_clips_are_drawn_in_shares_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bootstrap(draw(20, 10))
+    monkeypatch.setattr("mmer.evaluation.metrics._DRAWS", 333)
+    assert bootstrap(draw(20, 10)) == whole
 
 
 def test_an_interval_is_decided_by_its_seed() -> None:

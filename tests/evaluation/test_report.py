@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
@@ -32,8 +33,11 @@ def make_metrics(**changes: Any) -> dict[str, Any]:
             "synthetic": False,
             "left_out_by_prepare": 2,
             "left_out_by_labels_or_modality": 1,
+            "left_out_as_another_corpus": 0,
         },
         "protocol": "contig6 fold 1",
+        "leaks": [],
+        "notes": [],
         "part": "test",
         "speakers": {"train": ["4", "5"], "validation": ["6"], "test": ["1", "2", "3"], "scored": ["1", "2", "3"]},
         "seed": 0,
@@ -129,3 +133,55 @@ def test_the_confusion_is_drawn_also_with_a_class_without_clips() -> None:
     assert with_gap.startswith(PNG)
     assert with_gap != without
     assert with_gap == draw_confusion([[3, 1], [0, 0]], ["a", "b"])
+
+
+def test_a_leak_is_told_in_red_on_top_and_in_the_table(tmp_path: Path) -> None:
+    page = write(tmp_path, leaks=["speakers 3 are both in train and in test", "takes <7> too"])
+    body = page.partition("<body>")[2]
+    warning, table = body.partition("<table>")[0], body.partition("Who and what")[2]
+    assert '<p class="warning"><strong>Leaky split: these scores are too high.</strong>' in warning
+    for part in (warning, table):
+        assert "speakers 3 are both in train and in test; takes &lt;7&gt; too" in part
+    assert '<td class="leak">' in table
+    assert re.search(r"\.warning {[^}]*#b3261e", page) and re.search(r"td\.leak {[^}]*#b3261e", page), "that is red"
+    assert "<title>mmer: LEAKY: contig6 fold 1, test speakers</title>" in page
+
+
+def test_without_a_leak_nothing_is_red(tmp_path: Path) -> None:
+    body = write(tmp_path).partition("<body>")[2]
+    assert "leak" not in body.lower()
+
+
+def test_what_is_to_be_known_of_the_split_is_told(tmp_path: Path) -> None:
+    assert "<td>to be known</td><td>2 clips are left out</td>" in write(tmp_path, notes=["2 clips are left out"])
+
+
+def test_clips_of_nobody_are_called_clips(tmp_path: Path) -> None:
+    page = write(tmp_path, speakers={"train": [], "validation": [], "test": [], "scored": []}, part="validation")
+    assert "<h1>Emotion recognition on validation clips</h1>" in page
+    assert "These are the validation clips, which took part in making the checkpoint." in page
+    for who in ("trained on speakers", "checkpoint chosen by speakers", "scored speakers"):
+        assert f"<td>{who}</td><td>unknown</td>" in page
+
+
+def test_clips_of_a_corpus_that_was_not_trained_on_are_counted(tmp_path: Path) -> None:
+    corpus = {**make_metrics()["corpus"], "left_out_as_another_corpus": 12}
+    assert ", 12 of corpora that the checkpoint was not trained on</td>" in write(tmp_path, corpus=corpus)
+
+
+def test_a_picture_of_a_leaky_split_says_so_without_its_report(tmp_path: Path) -> None:
+    honest, leaky = (draw_confusion([[3, 1], [2, 2]], ["a", "b"], leaky=leaky) for leaky in (False, True))
+    assert honest == draw_confusion([[3, 1], [2, 2]], ["a", "b"])
+    image = cv2.imdecode(np.frombuffer(leaky, np.uint8), cv2.IMREAD_COLOR)
+    red = (image == (0x1E, 0x26, 0xB3)).all(axis=-1)
+    assert red.sum() > 100
+    plain = cv2.imdecode(np.frombuffer(honest, np.uint8), cv2.IMREAD_COLOR)
+    assert not (plain == (0x1E, 0x26, 0xB3)).all(axis=-1).any()
+    write(tmp_path, leaks=["a leak"])
+    assert (tmp_path / "confusion.png").read_bytes() != write_honest(tmp_path / "honest")
+
+
+def write_honest(folder: Path) -> bytes:
+    folder.mkdir()
+    write(folder)
+    return (folder / "confusion.png").read_bytes()
