@@ -6,27 +6,34 @@ Training, evaluation and prediction all go through :func:`prepare_clip`, so they
 from __future__ import annotations
 
 import csv
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmer.atomic import replacing
 from mmer.config import Modality, PrepareConfig
+from mmer.corpora.leaks import name_copies, same_sounds
 from mmer.corpora.manifest import Manifest, Row, read_rows, write_manifest
-from mmer.data.store import PreparedClip, changes, clip_path, read_settings, write_settings
-from mmer.errors import ClipError, CorpusError
-from mmer.media.audio import Waveform, has_audio, read_audio
+from mmer.data.claim import Claim, claim
+from mmer.data.features import FeatureStream, Values, open_features
+from mmer.data.pool import run_all
+from mmer.data.store import PreparedClip, clip_path
+from mmer.data.transcripts import build_transcriber, find_sidecar
+from mmer.errors import ClipError, ConfigError, CorpusError
+from mmer.media.audio import Waveform, find_audio, read_audio
 from mmer.media.container import Source
-from mmer.media.faces import Box, centre, crop, detect_haar, follow, is_blank
-from mmer.media.jpeg import encode_jpeg
-from mmer.media.video import Frame, Image, read_video
+from mmer.media.faces import build_detector, measure_faces, read_faces
+from mmer.media.files import file_hash
+
+ALL: tuple[Modality, ...] = ("video", "audio", "text")
+SKIPPED = "skipped.csv"
+SHEET = "faces.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,62 +43,66 @@ class Preparation:
     Args:
         rows: The clips that are ready.
         skipped: The clips that were left out, each with its reason.
+        notes: What a human should know, each one line.
+        warnings: What should worry him, each one line.
     """
 
     rows: tuple[Row, ...]
     skipped: tuple[ClipError, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def prepare_clip(row: Row, config: PrepareConfig, modalities: Sequence[Modality] = ("video", "audio")) -> PreparedClip:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A clip to prepare, with the features that were joined to it, or what is wrong with them."""
+
+    row: Row
+    features: Mapping[str, Values] = field(default_factory=dict)
+    fault: ClipError | None = None
+
+
+def prepare_clip(
+    row: Row,
+    config: PrepareConfig,
+    modalities: Sequence[Modality] = ALL,
+    features: Mapping[str, Values] | None = None,
+) -> PreparedClip:
     """Read one clip's files.
 
     Args:
         row: The clip.
         config: How to prepare it.
         modalities: What to read of it.
+        features: Its precomputed streams.
 
     Raises:
         ClipError: A file of the clip is broken, shows no face, or there is nothing to read.
+        ConfigError: What finds faces or hears words is not installed.
     """
-    times, sizes, jpeg = np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    clip = replace(PreparedClip.empty(config.sample_rate), features=dict(features or {}))
     if row.video is not None and "video" in modalities:
-        times, sizes, jpeg = _read_faces(Source(row.key, row.video, config.max_seconds), config)
-    audio = _read_sound(row, config) if "audio" in modalities else None
-    if len(times) == 0 and audio is None:
+        clip = _with_faces(clip, Source(row.key, row.video, config.max_seconds), config)
+    if "audio" in modalities:
+        clip = replace(clip, audio=_read_sound(row, config))
+    if "text" in modalities:
+        clip = replace(clip, text=build_transcriber(config)(row))
+    if not clip.has_video and clip.audio is None and clip.text is None and not features:
         raise ClipError(row.key, row.video or row.audio, f"there is no {' and no '.join(modalities)} to read")
-    return PreparedClip(times, sizes, jpeg, audio, config.sample_rate, _signature(row))
+    return clip
 
 
-def _read_faces(
-    source: Source, config: PrepareConfig
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Return the times of a video's frames, the sizes of their faces' JPEGs, and the JPEGs."""
-    times, parts = [], []
-    for time, image in _faces(read_video(source), config):
-        times.append(time)
-        parts.append(np.zeros(0, np.uint8) if image is None else encode_jpeg(image, config.quality))
-    sizes = np.array([len(part) for part in parts], np.int64)
-    if not times:
-        raise source.error("its video stream holds no frames")
-    if not sizes.any():
-        faces = "clips that are faces already want prepare --detector none"
-        advice = faces if config.detector != "none" else "every frame is black"
-        raise source.error(f"no face in any of {len(times)} frames; {advice}")
-    return np.array(times), sizes, np.concatenate(parts)
-
-
-def _faces(frames: Iterable[Frame], config: PrepareConfig) -> Iterator[tuple[float, Image | None]]:
-    """Yield each frame's time and its face, or None where it shows none."""
-    if config.detector == "none":
-        for frame in frames:
-            yield frame.time, None if is_blank(frame.image) else centre(frame.image, config.size)
-        return
-    for frame, box in follow(frames, detect_haar, config.detect_every):
-        yield frame.time, _cut(frame.image, box, config)
-
-
-def _cut(image: Image, box: Box | None, config: PrepareConfig) -> Image | None:
-    return None if box is None else crop(image, box, config.margin, config.size)
+def _with_faces(clip: PreparedClip, source: Source, config: PrepareConfig) -> PreparedClip:
+    faces = read_faces(source, config, build_detector(config))
+    return replace(
+        clip,
+        times=faces.times,
+        sizes=faces.sizes,
+        jpeg=faces.jpeg,
+        boxes=faces.boxes,
+        height=faces.height,
+        width=faces.width,
+    )
 
 
 def _read_sound(row: Row, config: PrepareConfig) -> Waveform | None:
@@ -100,19 +111,18 @@ def _read_sound(row: Row, config: PrepareConfig) -> Waveform | None:
     if path is None:
         return None
     source = Source(row.key, path, config.max_seconds)
-    if row.audio is None and not has_audio(source):
-        return None
-    return read_audio(source, config.sample_rate)
-
-
-def _signature(row: Row) -> str:
-    """Say which files a clip is made of, so that a changed file is prepared anew."""
-    files = [path for path in (row.video, row.audio) if path is not None and path.is_file()]
-    return "; ".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    return (find_audio if row.audio is None else read_audio)(source, config.sample_rate)
 
 
 def prepare_corpus(
-    manifest: Manifest, root: Path, config: PrepareConfig, *, workers: int = 1, progress: bool = True
+    manifest: Manifest,
+    root: Path,
+    config: PrepareConfig,
+    *,
+    features: Mapping[str, Path] | None = None,
+    workers: int = 1,
+    sheet: bool = True,
+    progress: bool = True,
 ) -> Preparation:
     """Prepare a corpus; clips that are ready are kept, so an interrupted preparation goes on where it stopped.
 
@@ -120,46 +130,184 @@ def prepare_corpus(
         manifest: What to prepare.
         root: The prepared folder; it is made where it does not exist.
         config: How to prepare it.
+        features: Where each of the settings' feature streams lies, as :func:`~mmer.data.features.open_features` takes.
         workers: Processes that read at the same time.
+        sheet: Whether to draw some clips' faces into ``faces.png``.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
         CorpusError: The folder was prepared with other settings, or not one clip could be prepared.
+        ConfigError: What finds faces or hears words is not installed.
     """
-    _claim(root, config)
-    _check_source(root, manifest)
+    streams = _open_streams(manifest, config, features or {})
+    build_detector(config)  # what is not installed is said once, and before a folder is made
+    build_transcriber(config)
+    with claim(root, config) as claimed:
+        _check_source(root, manifest)
+        rows, skipped = _prepare_rows(manifest, root, config, streams, workers, progress)
+        _write_skipped(root / SKIPPED, skipped)
+        if not rows:
+            reason = str(skipped[0]) if skipped else "the corpus is empty"
+            raise CorpusError(f"not one of {len(manifest) + len(manifest.broken)} clips could be prepared; {reason}")
+        write_manifest(root / "manifest.csv", rows)
+        if sheet:
+            from mmer.data.sheet import write_sheet  # only here: workers start quicker without what draws
+
+            write_sheet(root / SHEET, manifest.rows, rows, skipped, config)
+        _finish(claimed, rows, skipped)
+    notes = (*manifest.notes, *(note for stream in streams for note in stream.notes))
+    return Preparation(rows, skipped, notes, (*claimed.warnings, *_copies(rows)))
+
+
+def _open_streams(manifest: Manifest, config: PrepareConfig, features: Mapping[str, Path]) -> list[FeatureStream]:
+    if set(config.features) != set(features):
+        raise ConfigError(
+            f"the settings name the feature streams {', '.join(config.features) or 'none'} "
+            f"and files are given for {', '.join(features) or 'none'}; give one of each name"
+        )
+    streams = [open_features(name, features[name]) for name in sorted(features)]
+    for stream in streams:
+        stream.check([row.key for row in manifest.rows])
+    return streams
+
+
+def _prepare_rows(
+    manifest: Manifest,
+    root: Path,
+    config: PrepareConfig,
+    streams: Sequence[FeatureStream],
+    workers: int,
+    progress: bool,
+) -> tuple[tuple[Row, ...], tuple[ClipError, ...]]:
+    """Prepare every row; return those that are ready, in their order, and what was left out."""
     done: dict[str, Row] = {}
     skipped = list(manifest.broken)
+    prepare = partial(_prepare_one, root, config)
+    words = [row for row in manifest.rows if row.video is None and row.audio is None]
+    media = [row for row in manifest.rows if row.video is not None or row.audio is not None]
+    # words alone are done at once: to hand them to another process would take longer
+    outcomes = chain(map(prepare, _tasks(words, streams)), run_all(prepare, _tasks(media, streams), workers))
     with tqdm(total=len(manifest), desc="prepare", unit="clip", disable=not progress) as bar:
-        for outcome in _prepare_all(manifest.rows, root, config, workers):
+        for outcome in outcomes:
             if isinstance(outcome, ClipError):
                 skipped.append(outcome)
             else:
                 done[outcome.key] = outcome
             bar.update()
-    rows = tuple(done[row.key] for row in manifest.rows if row.key in done)
     skipped.sort(key=lambda error: (error.key, error.reason))
-    _write_skipped(root / "skipped.csv", skipped)
-    if not rows:
-        reason = str(skipped[0]) if skipped else "the corpus is empty"
-        raise CorpusError(f"not one of {len(manifest) + len(manifest.broken)} clips could be prepared; {reason}")
-    write_manifest(root / "manifest.csv", rows)
-    return Preparation(rows, tuple(skipped))
+    return tuple(done[row.key] for row in manifest.rows if row.key in done), tuple(skipped)
 
 
-def _claim(root: Path, config: PrepareConfig) -> None:
-    """Make the folder, or refuse one whose clips were prepared differently: a cache is never a mixture."""
-    before = read_settings(root)
-    if before is None:
-        if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
-            raise CorpusError(f"{root} exists and is not a prepared folder; choose an empty or a new one")
-        root.mkdir(parents=True, exist_ok=True)
-        write_settings(root, config)
-    elif before != config:
-        raise CorpusError(
-            f"{root} was prepared with {changes(before, config)}; use the same settings, or another folder"
+def _tasks(rows: Iterable[Row], streams: Sequence[FeatureStream]) -> Iterator[_Task]:
+    """Join the feature streams to the rows."""
+    for row in rows:
+        try:
+            values = {stream.name: stream.read(row.key) for stream in streams}
+        except ClipError as error:
+            yield _Task(row, fault=error)
+        else:
+            yield _Task(row, {name: value for name, value in values.items() if value is not None})
+
+
+def _prepare_one(root: Path, config: PrepareConfig, task: _Task) -> Row | ClipError:
+    """Prepare a clip unless it is ready, and return its row in the prepared manifest, or what is wrong with it."""
+    row, path = task.row, clip_path(root, task.row.key)
+    try:
+        if task.fault is not None:
+            return task.fault
+        made_of = _source(row, config, task.features)
+        clip = _ready(path, row.key, made_of)
+        if clip is None:
+            clip = replace(prepare_clip(row, config, features=task.features), source=made_of)
+            _store(clip, path)
+    except ClipError as error:
+        return error
+    return _prepared_row(row, path, clip)
+
+
+def _source(row: Row, config: PrepareConfig, features: Mapping[str, Values]) -> str:
+    """Say what a clip is made of, as ``video:9f86d0... text:2c26b4...``: SHA-256 checksums of contents, no names.
+
+    A changed file is prepared anew, and the same files make the same clip wherever and whenever.
+    """
+    parts = {name: _checksum(path) for name, path in (("video", row.video), ("audio", row.audio)) if path is not None}
+    if config.transcripts == "sidecar" and parts:
+        path = find_sidecar(row)
+        parts |= {} if path is None else {"text": _checksum(path)}
+    elif row.text is not None and (config.transcripts == "corpus" or not parts):
+        parts["text"] = hashlib.sha256(row.text.encode()).hexdigest()
+    for name, values in features.items():
+        parts[name] = hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
+    return " ".join(f"{name}:{checksum}" for name, checksum in parts.items())
+
+
+def _checksum(path: Path) -> str:
+    """Return a file's checksum; what keeps it from being read is said, with the clip's key, when it is."""
+    try:
+        return file_hash(path)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return "unreadable"
+
+
+def _ready(path: Path, key: str, made_of: str) -> PreparedClip | None:
+    """Return the prepared clip if it exists and was made of the files as they are now."""
+    if not path.is_file():
+        return None
+    try:
+        clip = PreparedClip.load(path, key)
+    except ClipError:
+        return None  # damaged: make it again
+    return clip if clip.source == made_of else None
+
+
+def _store(clip: PreparedClip, path: Path) -> None:
+    """Write a clip; words alone stand in the manifest and need no file."""
+    if clip.has_video or clip.audio is not None or clip.features:
+        clip.save(path)
+    else:
+        path.unlink(missing_ok=True)  # of a time when the row had more
+
+
+def _prepared_row(row: Row, path: Path, clip: PreparedClip) -> Row:
+    return Row(
+        key=row.key,
+        corpus=row.corpus,
+        speaker=row.speaker,
+        label=row.label,
+        video=path if clip.has_video else None,
+        audio=None if clip.audio is None else path,
+        text=clip.text,
+        extra={**row.extra, **_findings(clip)},
+    )
+
+
+def _findings(clip: PreparedClip) -> dict[str, str]:
+    """Return what the manifest says of a clip beyond its row."""
+    found = {"source": clip.source}
+    if clip.has_video or clip.audio is not None:
+        found["seconds"] = f"{clip.seconds:.3f}"
+    if clip.has_video:
+        faces = measure_faces(clip.boxes, clip.height)
+        found |= {
+            "face_share": f"{clip.face_share:.3f}",
+            "face_size": f"{faces.size:.1f}",
+            "face_jitter": f"{faces.jitter:.4f}",
+        }
+    if clip.audio is not None and np.ptp(clip.audio) > 0:  # all silences are alike and no sign of a copy
+        found["sound"] = hashlib.sha256(clip.audio.tobytes()).hexdigest()[:32]
+    if clip.features:
+        found["features"] = " ".join(sorted(clip.features))
+    return found
+
+
+def _copies(rows: Iterable[Row]) -> Iterator[str]:
+    """Say which clips have the very same sound."""
+    copies = same_sounds(rows)
+    if copies:
+        yield (
+            f"{len(copies)} sounds are each there under several keys, the same to the sample: {name_copies(copies)}; "
+            "training keeps the first of each with split.duplicates=drop"
         )
-    (root / "clips").mkdir(exist_ok=True)
 
 
 def _check_source(root: Path, manifest: Manifest) -> None:
@@ -176,52 +324,12 @@ def _check_source(root: Path, manifest: Manifest) -> None:
         )
 
 
-def _prepare_all(rows: tuple[Row, ...], root: Path, config: PrepareConfig, workers: int) -> Iterator[Row | ClipError]:
-    """Yield the outcome of every row, in any order."""
-    if workers == 1:
-        yield from (_prepare_one(row, root, config) for row in rows)
-        return
-    context = multiprocessing.get_context("spawn")  # a forked decoder thread would hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        futures = [pool.submit(_prepare_one, row, root, config) for row in rows]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _prepare_one(row: Row, root: Path, config: PrepareConfig) -> Row | ClipError:
-    """Prepare a clip unless it is ready, and return its row in the prepared manifest, or what is wrong with it."""
-    path = clip_path(root, row.key)
-    try:
-        clip = _ready(path, row)
-        if clip is None:
-            clip = prepare_clip(row, config)
-            clip.save(path)
-    except ClipError as error:
-        return error
-    stored = {"seconds": f"{clip.seconds:.3f}", "face_share": f"{clip.face_share:.3f}" if clip.has_video else ""}
-    return Row(
-        key=row.key,
-        corpus=row.corpus,
-        speaker=row.speaker,
-        label=row.label,
-        video=path if clip.has_video else None,
-        audio=None if clip.audio is None else path,
-        text=row.text,
-        extra={**row.extra, **stored},
-    )
-
-
-def _ready(path: Path, row: Row) -> PreparedClip | None:
-    """Return the prepared clip if it exists and was made of the files as they are now."""
-    if not path.is_file():
-        return None
-    try:
-        clip = PreparedClip.load(path, row.key)
-    except ClipError:
-        return None  # damaged: make it again
-    return clip if clip.source == _signature(row) else None
+def _finish(claimed: Claim, rows: Sequence[Row], skipped: Sequence[ClipError]) -> None:
+    sources = hashlib.sha256("".join(f"{row.key}\n{row.extra['source']}\n" for row in rows).encode()).hexdigest()
+    counts = {"clips": len(rows), "skipped": len(skipped)}
+    for modality in ALL:
+        counts[modality] = sum(getattr(row, modality) is not None for row in rows)
+    claimed.finish(sources, counts)
 
 
 def _write_skipped(path: Path, skipped: Iterable[ClipError]) -> None:

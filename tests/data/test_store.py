@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmer.config import PrepareConfig
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path, read_settings, write_settings
+from mmer.data.store import (
+    PreparedClip,
+    PreparedCorpus,
+    Settings,
+    changes,
+    clip_path,
+    read_settings,
+    write_settings,
+)
 from mmer.errors import ClipError, CorpusError
 from mmer.media.jpeg import encode_jpeg
 
@@ -22,6 +31,20 @@ def stored(times: list[float], faces: list[bool] | None = None, seconds: float |
     jpeg = np.concatenate([part for part, face in zip(parts, seen, strict=True) if face] or [np.zeros(0, np.uint8)])
     audio = None if seconds is None else np.linspace(0, 1, round(seconds * 100), dtype=np.float32)
     return PreparedClip(np.array(times), np.array(sizes, np.int64), jpeg, audio, 100, "made of this")
+
+
+def full() -> PreparedClip:
+    """A clip that has everything."""
+    boxes = np.array([[10, 20, 30, 0.1], [np.nan] * 4, [11, 20, 30, 0.0]], np.float32)
+    units, posteriors = np.ones((1, 17), np.float32), np.linspace(0, 1, 21, dtype=np.float32).reshape(3, 7)
+    return replace(
+        stored([0.0, 0.1, 0.2], [True, False, True], seconds=0.3),
+        boxes=boxes,
+        height=720,
+        width=1280,
+        text="Kids are talking by the door, 顔!",
+        features={"posteriors": posteriors, "units": units},
+    )
 
 
 def indices(frames: np.ndarray) -> list[int]:
@@ -57,19 +80,42 @@ def test_seconds_are_those_of_the_longer_stream() -> None:
     assert stored([], seconds=0.7).seconds == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize("clip", [stored([0.0, 0.1], seconds=0.5), stored([], seconds=0.5), stored([0.0, 0.1])])
+@pytest.mark.parametrize("clip", [stored([0.0, 0.1], seconds=0.5), stored([], seconds=0.5), stored([0.0, 0.1]), full()])
 def test_clip_comes_back_as_it_was_saved(clip: PreparedClip, tmp_path: Path) -> None:
     clip.save(tmp_path / "a.npz")
     again = PreparedClip.load(tmp_path / "a.npz", "a")
     for name in ("times", "sizes", "jpeg", "audio"):
         np.testing.assert_array_equal(getattr(again, name), getattr(clip, name))
-    assert (again.sample_rate, again.source) == (100, "made of this")
+    for name in ("sample_rate", "source", "height", "width", "text"):
+        assert getattr(again, name) == getattr(clip, name)
+    np.testing.assert_array_equal(again.boxes, clip.boxes if len(clip.boxes) else np.full((len(clip.times), 4), np.nan))
+    assert again.features.keys() == clip.features.keys()
+    for name, values in clip.features.items():
+        np.testing.assert_array_equal(again.features[name], values)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def test_clip_is_an_npz_file_that_numpy_reads(tmp_path: Path) -> None:
+    clip = full()
+    clip.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {"about", "frames", "jpeg", "audio", "features.posteriors", "features.units"}
+        np.testing.assert_array_equal(arrays["frames"]["time"], clip.times)
+        assert json.loads(arrays["about"].tobytes())["source"] == "made of this"
+
+
+def test_clip_of_text_alone_has_no_video_and_no_sound() -> None:
+    clip = PreparedClip.empty(text="hello")
+    assert (clip.has_video, clip.audio, clip.seconds, clip.face_share, clip.text) == (False, None, 0.0, 0.0, "hello")
+    assert clip.frames_at(np.zeros(4)) is None
+
+
 def test_same_clip_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        stored([0.0, 0.1], seconds=0.5).save(tmp_path / f"{name}.npz")
+    clip = full()
+    clip.save(tmp_path / "a.npz")
+    PreparedClip.load(tmp_path / "a.npz", "a").save(tmp_path / "c.npz")
+    replace(clip, features=dict(reversed(clip.features.items()))).save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
@@ -83,25 +129,111 @@ def test_only_what_is_asked_for_is_read_and_the_clip_stays_as_long(tmp_path: Pat
     assert sound.seconds == sight.seconds == clip.seconds
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        (["video"], {"sizes", "jpeg", "sums", "boxes"}),
+        (["audio"], {"audio"}),
+        (["text"], {"text"}),
+        (["posteriors"], {"features"}),
+        (["nothing"], set()),
+    ],
+)
+def test_only_what_is_asked_for_is_read(asked: list[str], read: set[str], tmp_path: Path) -> None:
+    full().save(tmp_path / "a.npz")
+    whole, part = PreparedClip.load(tmp_path / "a.npz", "a"), PreparedClip.load(tmp_path / "a.npz", "a", asked)
+    nothing = replace(PreparedClip.empty(), sizes=np.zeros(3, np.int64))
+    for name in ("sizes", "jpeg", "sums", "boxes", "audio", "text"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole if name in read else nothing, name))
+    assert list(part.features) == (["posteriors"] if "features" in read else [])
+    np.testing.assert_array_equal(part.times, whole.times)
+    assert part.seconds == whole.seconds
+
+
+def test_frames_are_read_from_the_disk_as_they_are_asked_for(tmp_path: Path) -> None:
+    clip = stored([0.0, 0.1, 0.2])
+    clip.save(tmp_path / "a.npz")
+    part = PreparedClip.load(tmp_path / "a.npz", "a", ["video"])
+    assert not part.jpeg.flags.owndata and PreparedClip.load(tmp_path / "a.npz", "a").jpeg.flags.owndata
+    times = np.array([0.2, 0.0, 0.0, 0.1])
+    np.testing.assert_array_equal(part.frames_at(times), clip.frames_at(times))
+
+
+def test_frames_are_decoded_where_they_are_wanted() -> None:
+    clip = stored([0.0, 0.1, 0.2])
+    for times in (np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.0, 0.2, 0.2]), np.array([0.2, 0.0])):
+        out = np.full((len(times), 16, 16, 3), 77, np.uint8)
+        assert np.shares_memory(clip.frames_at(times, out), out)
+        np.testing.assert_array_equal(out, clip.frames_at(times))
+
+
+def test_frames_of_another_size_than_wanted_are_refused(tmp_path: Path) -> None:
+    stored([0.0]).save(tmp_path / "a.npz")
+    clip = PreparedClip.load(tmp_path / "a.npz", "a", ["video"])
+    with pytest.raises(
+        ClipError, match=r"clip a .* unreadable \(could not broadcast .*\); delete it and prepare again"
+    ):
+        clip.frames_at(np.zeros(1), np.zeros((1, 24, 24, 3), np.uint8))
+
+
+@pytest.mark.parametrize("modalities", [None, ["video", "audio"]])
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
-def test_truncated_clip_is_refused(keep: float, tmp_path: Path) -> None:
+def test_truncated_clip_is_refused(keep: float, modalities: list[str] | None, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     stored([0.0, 0.1], seconds=0.5).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(ClipError, match=r"clip a \(.*a.npz\): the prepared clip is unreadable .*delete it and prepare"):
-        PreparedClip.load(path, "a")
+        PreparedClip.load(path, "a", modalities)
 
 
-def test_clip_with_a_flipped_byte_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    clip = stored([0.0, 0.1], seconds=0.5)
-    clip.save(path)
+def flip(path: Path, within: bytes) -> None:
+    """Flip a byte of a file in the middle of something that it holds."""
     data = bytearray(path.read_bytes())
-    data[data.index(clip.jpeg.tobytes()) + 50] ^= 255
+    data[data.index(within) + len(within) // 2] ^= 255
     path.write_bytes(data)
-    with pytest.raises(ClipError, match="the prepared clip is unreadable"):
+
+
+@pytest.mark.parametrize("name", ["times", "jpeg", "audio", "posteriors"])
+def test_clip_with_a_flipped_byte_is_refused(name: str, tmp_path: Path) -> None:
+    path, clip = tmp_path / "a.npz", full()
+    clip.save(path)
+    hidden = {"times": clip.times[1:2], "posteriors": clip.features["posteriors"]}
+    flip(path, (hidden[name] if name in hidden else getattr(clip, name)).tobytes())
+    with pytest.raises(
+        ClipError, match=r"the prepared clip is unreadable \(the checksum of '\w+.*' is wrong\); delete"
+    ):
         PreparedClip.load(path, "a")
+
+
+def test_flipped_byte_in_a_frame_is_found_when_that_frame_is_read(tmp_path: Path) -> None:
+    path, clip = tmp_path / "a.npz", stored([0.0, 0.1, 0.2])
+    clip.save(path)
+    flip(path, clip.jpeg[clip.sizes[0] : clip.sizes[:2].sum()].tobytes())
+    part = PreparedClip.load(path, "a", ["video"])
+    assert indices(part.frames_at(np.array([0.0, 0.2]))) == [0, 2]
+    with pytest.raises(
+        ClipError, match=r"clip a \(.*a.npz\): .* unreadable \(the checksum of frame 1 is wrong\); delete"
+    ):
+        part.frames_at(np.array([0.0, 0.1]))
+
+
+def test_stored_bytes_that_are_no_jpeg_are_refused(tmp_path: Path) -> None:
+    replace(stored([0.0]), jpeg=np.arange(50, dtype=np.uint8), sizes=np.array([50])).save(tmp_path / "a.npz")
+    clip = PreparedClip.load(tmp_path / "a.npz", "a", ["video"])
+    with pytest.raises(
+        ClipError, match=r"clip a \(.*a.npz\): .* unreadable \(the stored frame is not a JPEG\); delete"
+    ):
+        clip.frames_at(np.zeros(1))
+
+
+def test_clip_of_another_format_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "packed.npz", about=np.zeros(1000, np.uint8))
+    np.savez(tmp_path / "old.npz", times=np.zeros(2))
+    with pytest.raises(ClipError, match=r"unreadable .*'about' is compressed or cut off"):
+        PreparedClip.load(tmp_path / "packed.npz", "a")
+    with pytest.raises(ClipError, match=r"unreadable .*'about'"):
+        PreparedClip.load(tmp_path / "old.npz", "a")
 
 
 def test_missing_clip_is_refused(tmp_path: Path) -> None:
@@ -139,29 +271,61 @@ def test_different_keys_are_different_files(tmp_path: Path) -> None:
 
 
 def test_settings_come_back(tmp_path: Path) -> None:
-    config = PrepareConfig(detector="none", size=64, margin=0.1)
+    config = PrepareConfig(detector="none", size=64, margin=0.1, features=("action_units",))
     assert read_settings(tmp_path) is None
     write_settings(tmp_path, config)
-    assert read_settings(tmp_path) == config
+    assert read_settings(tmp_path) == Settings(config)
+    versions = [{"mmer": "0.1.0", "av": "17.0.0"}, {"mmer": "0.1.0", "av": "18.0.0"}]
+    write_settings(tmp_path, config, versions=versions, sources="0f2e", counts={"clips": 3, "video": 2})
+    assert read_settings(tmp_path) == Settings(config, tuple(versions), "0f2e", {"clips": 3, "video": 2})
 
 
 def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
     (tmp_path / "prepare.json").write_text('{"format": 99, "config": {}}')
-    with pytest.raises(CorpusError, match="has format 99 and this version reads 1; prepare it again"):
+    with pytest.raises(CorpusError, match="has format 99 and this version reads 2; prepare it again"):
         read_settings(tmp_path)
 
 
-def test_damaged_settings_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "prepare.json").write_text('{"format": 1, "con')
+@pytest.mark.parametrize("text", ['{"format": 2, "con', '{"format": 2}', '{"format": 2, "config": {"size": -1}}'])
+def test_damaged_settings_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "prepare.json").write_text(text)
     with pytest.raises(CorpusError, match=r"prepare.json is damaged .*; delete the folder and prepare again"):
         read_settings(tmp_path)
+
+
+def test_changes_name_what_differs() -> None:
+    before, now = PrepareConfig(), PrepareConfig(size=96, max_seconds=10)
+    assert changes(before, now) == "size=224 (now 96), max_seconds=120.0 (now 10.0)"
+    assert changes(before, before) == ""
+
+
+@pytest.mark.parametrize(
+    ("modality", "differs"),
+    [
+        ("video", {"detector", "detector_model", "detect_every", "detect_size", "align", "margin", "size", "quality"}),
+        ("audio", {"sample_rate"}),
+        ("text", {"transcripts", "whisper_model"}),
+        ("features", {"features"}),
+    ],
+)
+def test_changes_are_those_that_matter_to_what_a_model_reads(modality: str, differs: set[str]) -> None:
+    now = PrepareConfig("yunet", "a.onnx", 2, 640, True, 0.1, 96, 80, 8_000, 10.0, "whisper", "large", ("units",))
+    assert {part.partition("=")[0] for part in changes(PrepareConfig(), now, [modality]).split(", ")} == differs
+    assert changes(PrepareConfig(), PrepareConfig(max_seconds=1), [modality]) == ""
+
+
+def test_every_setting_but_the_longest_clip_matters_to_something() -> None:
+    now = PrepareConfig("yunet", "a.onnx", 2, 640, True, 0.1, 96, 80, 8_000, 10.0, "whisper", "large", ("units",))
+    everything = changes(PrepareConfig(), now, ["video", "audio", "text", "features"])
+    names = {part.partition("=")[0] for part in everything.split(", ")}
+    assert names == {item.name for item in fields(PrepareConfig)} - {"max_seconds"}
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_folder_that_is_not_prepared_or_not_finished_is_refused(begun: bool, tmp_path: Path) -> None:
     if begun:
         write_settings(tmp_path, PrepareConfig())
-    with pytest.raises(CorpusError, match=r"is not a prepared folder; make it with: mmer prepare ravdess\|table"):
+    with pytest.raises(CorpusError, match=r"is not a prepared folder; make it with: mmer prepare CORPUS SOURCE"):
         PreparedCorpus.open(tmp_path)
 
 
