@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from mmer.config import Modality
 
@@ -47,6 +50,19 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """What was mixed into each clip of a training batch.
+
+    Args:
+        label: Class index of the other clip.
+        share: How much of the clip is its own, in [0, 1].
+    """
+
+    label: Int[Tensor, " b"]
+    share: Float[Tensor, " b"]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """B clips. ``None`` says that the model does not read a modality; that a clip lacks it is said by its mask.
 
@@ -63,6 +79,7 @@ class Batch:
     text_mask: Bool[Tensor, "b l"] | None = None
     features: Mapping[str, Tokens] = field(default_factory=dict)
     label: Int[Tensor, " b"] | None = None
+    mix: Mix | None = None
 
     def __len__(self) -> int:
         return len(self.key)
@@ -102,6 +119,8 @@ def _apply(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Tokens):
         return Tokens(change(value.x), change(value.mask))
+    if isinstance(value, Mix):
+        return Mix(change(value.label), change(value.share))
     if isinstance(value, Mapping):
         return {name: _apply(item, change) for name, item in value.items()}
     return value
@@ -135,22 +154,53 @@ class Layout:
         return batch
 
     def _video(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-        video = torch.zeros(len(clips), self.frames, 3, self.size, self.size, dtype=torch.uint8)
-        mask = torch.zeros(len(clips), self.frames, dtype=torch.bool)
-        for i, clip in enumerate(clips):
-            if clip.video is not None:
-                video[i] = clip.video
-                mask[i] = True
+        mask = torch.tensor([clip.video is not None for clip in clips])[:, None].repeat(1, self.frames)
+        video = _side_by_side([clip.video for clip in clips])
+        if video is None:
+            video = frame_block(len(clips), self.frames, self.size)
+            for row, clip in zip(video, clips, strict=True):
+                row[:] = 0 if clip.video is None else clip.video
         return video, mask
 
     def _audio(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-        audio = torch.zeros(len(clips), self.samples)
-        mask = torch.zeros(len(clips), self.samples, dtype=torch.bool)
+        audio = _memory((len(clips), self.samples), torch.float32).zero_()
+        mask = _memory((len(clips), self.samples), torch.bool).zero_()
         for i, clip in enumerate(clips):
             if clip.audio is not None:
                 audio[i, : len(clip.audio)] = clip.audio
                 mask[i, : len(clip.audio)] = True
         return audio, mask
+
+
+def frame_block(clips: int, frames: int, size: int) -> UInt8[Tensor, "b t 3 h w"]:
+    """Return memory for the frames of a batch, with anything in it; pixel lies after pixel, as JPEGs are decoded."""
+    return _memory((clips, frames, size, size, 3), torch.uint8).permute(0, 1, 4, 2, 3)
+
+
+def _memory(shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
+    """Return memory with anything in it.
+
+    In a loader's worker it is shared with the parent, as in PyTorch's own collating: handing it over copies nothing and
+    leaves no holes in the worker's heap, which would grow for epochs.
+    """
+    size = math.prod(shape) * kind.itemsize
+    if get_worker_info() is None:
+        block = torch.from_numpy(np.empty(size, np.uint8))  # numpy asks for huge pages, torch does not
+    else:
+        block = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))  # type: ignore[no-untyped-call]
+    return block.view(kind).view(shape)
+
+
+def _side_by_side(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """Return rows that lie one after the other in one block as that block, and None where they do not."""
+    first = rows[0]
+    if first is None:
+        return None
+    block, start, step = first.untyped_storage().data_ptr(), first.storage_offset(), first.numel()
+    for place, row in enumerate(rows):
+        if row is None or (row.untyped_storage().data_ptr(), row.storage_offset()) != (block, start + place * step):
+            return None
+    return first.as_strided((len(rows), *first.shape), (step, *first.stride()))
 
 
 def _labels(clips: Sequence[Clip]) -> Tensor:

@@ -7,7 +7,7 @@ against them before a model exists, and a checkpoint keeps them as plain diction
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +16,8 @@ from mmer.errors import CheckpointError, ConfigError
 
 Modality = Literal["video", "audio", "text"]
 """What a stream can read; the same word in manifests, batches, configs and reports."""
+
+_MODALITIES = ", ".join(get_args(Modality))
 
 
 def _require(condition: bool, message: str) -> None:
@@ -169,7 +171,8 @@ class PrepareConfig:
     detect_every: int = 5
     """Look for faces in every k-th frame and interpolate between."""
     detect_size: int = 320
-    """Longer side of the reduced picture that the detector searches, in pixels."""
+    """Longer side of the reduced picture that the detector searches, in pixels. A face must fill 20 of them: at 320 one
+    of 80 in a picture 1280 wide; 640 finds faces half as large, and costs about four times as much."""
     align: bool = False
     """Turn every face so that its eyes are level."""
     margin: float = 0.3
@@ -208,6 +211,10 @@ class PrepareConfig:
                 name.isidentifier() and name.islower(),
                 f"feature stream {name!r} is not a lower-case identifier, such as 'action_units'",
             )
+            _require(
+                name not in get_args(Modality) and self.features.count(name) == 1,
+                f"feature stream {name!r} is taken; give every stream a name of its own, not {_MODALITIES}",
+            )
 
 
 @dataclass(frozen=True)
@@ -215,20 +222,24 @@ class SplitConfig:
     """Who trains, who chooses the checkpoint and who is tested. No speaker is in two parts, unless ``allow_leak``."""
 
     protocol: str = "contig6"
-    """``contig6``, ``luna5``, ``emobox6``, ``chuma5``, ``mitseas``: RAVDESS's published folds; ``crema5``: CREMA-D's;
-    ``loso``: leave one speaker out; ``group-kfold:K``: K folds of speakers; ``speakers``: the lists below; ``table``:
-    a column says it; ``random_leaky``: clips at random, to measure the leak."""
+    """``contig6``, ``luna5``, ``emobox6``, ``chuma5``, ``mitseas:audio``, ``mitseas:combination``: RAVDESS's folds;
+    ``crema5``: CREMA-D's; ``loso``: leave one speaker out; ``group-kfold:K``: K folds of speakers; ``speakers``: the
+    lists below; ``table``: a column or a table says it; ``random_leaky``: clips at random, to measure the leak."""
     fold: int = 1
     """Which fold is tested, from 1; its validation speakers are the test speakers of the next, unless the protocol
     names others."""
     test: tuple[int | str, ...] = ()
-    """Speakers of the test part (``speakers`` only); none where a model is trained for use and not for a score."""
+    """Speakers of the test part (``speakers`` only); none where a model is trained for use and not for a score. Among
+    several corpora a name says whose, as ``ravdess:3``."""
     validation: tuple[int | str, ...] = ()
     """Speakers of the validation part (``speakers`` only); none keeps the last checkpoint instead of the best."""
     train: tuple[int | str, ...] | None = None
     """Speakers of the training part (``speakers`` only); None takes everyone else."""
     column: str = "split"
-    """Column that says ``train``, ``validation`` or ``test`` (``table`` only)."""
+    """Column that says ``train``, ``validation`` or ``test`` (``table`` only); who has no word takes no part."""
+    file: str | None = None
+    """CSV table with ``key`` and that column, as ``mmer split --output`` writes it (``table`` only); None takes the
+    column of the manifest."""
     seed: int = 0
     """Seed of ``random_leaky``."""
     allow_leak: bool = False
@@ -239,31 +250,79 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes to training clips; each is drawn once a clip, so that a clip stays consistent over time."""
+    """Random changes to training clips; each is drawn once a clip, so that a clip stays consistent over time.
+
+    Only mixing is drawn once a batch. Nothing shifts a voice against its face: ``jitter`` and ``speed`` move and
+    stretch both together.
+    """
 
     flip: float = 0.5
     """Chance of a horizontal flip."""
     rotate: float = 10.0
     """Largest rotation, in degrees."""
-    zoom: float = 0.15
-    """Largest change of scale, as a share."""
+    zoom: tuple[float, float] = (0.85, 1.15)
+    """Smallest and largest scale; above 1 crops the face, below 1 leaves a black border. ``[1, 1]`` keeps it."""
     shift: float = 0.08
     """Largest translation, as a share of the frame's side."""
     light: float = 0.3
     """Largest change of brightness, contrast and saturation, as a share."""
+    rand_augment: int = 0
+    """Operations of RandAugment (Cubuk et al. 2020, arXiv:1909.13719) for each clip; 0 for none."""
+    rand_magnitude: int = 9
+    """Strength of these operations, 0 to 30."""
+    erase: float = 0.0
+    """Chance that a rectangle is black in all frames (Zhong et al. 2020, arXiv:1708.04896)."""
+    mixup: float = 0.0
+    """Alpha of mixup (Zhang et al. 2018, arXiv:1710.09412): pairs of a batch's clips are blended, face and voice with
+    one share, and learned as so much of each label; 0 for none. Training scores then count the larger share's label."""
+    cutmix: float = 0.0
+    """Alpha of cutmix (Yun et al. 2019, arXiv:1905.04899): a rectangle of all frames is another clip's, and the voices
+    are blended with its share; 0 for none. Beside mixup, each batch takes one of the two at random."""
     gain: float = 3.0
     """Largest change of the voice's level, in dB."""
-    noise: float = 20.0
-    """Lowest signal-to-noise ratio of added white noise, in dB; the highest is 20 dB above."""
+    noise: tuple[float, float] | None = (20.0, 40.0)
+    """Lowest and highest signal-to-noise ratio of added white noise, in dB; null for none."""
+    speed: float = 0.0
+    """Largest change of speed, as a share: 0.1 plays face and voice at 0.9 to 1.1 times theirs, pitch included."""
     jitter: float = 0.1
     """Largest shift of the window in time, as a share of its length."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.flip <= 1, f"augment.flip={self.flip} must lie in [0, 1]")
-        for name in ("zoom", "shift", "light", "jitter"):
+        for name in ("flip", "erase"):
+            _require(0 <= getattr(self, name) <= 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1]")
+        for name in ("shift", "light", "jitter"):
             _require(0 <= getattr(self, name) < 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1)")
-        for name in ("rotate", "gain"):
+        for name in ("rotate", "gain", "rand_augment", "mixup", "cutmix"):
             _require(getattr(self, name) >= 0, f"augment.{name}={getattr(self, name)} must not be negative")
+        _require(0 <= self.speed <= 0.5, f"augment.speed={self.speed} must lie in [0, 0.5]")
+        _require(0 <= self.rand_magnitude <= 30, f"augment.rand_magnitude={self.rand_magnitude} must lie in 0 to 30")
+        _require(
+            0 < self.zoom[0] <= self.zoom[1],
+            f"augment.zoom={list(self.zoom)} must be two positive scales, the smaller first, as [0.8, 1.4]",
+        )
+        _require(
+            self.noise is None or self.noise[0] <= self.noise[1],
+            f"augment.noise={self.noise and list(self.noise)} must be two ratios in dB, the lower first, as [15, 30]",
+        )
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """What SpecAugment hides of a spectrogram in training (Park et al. 2019, arXiv:1904.08779)."""
+
+    bands: int = 2
+    """Bands of frequencies that are hidden, each drawn anew for every clip."""
+    band_width: int = 27
+    """Largest width of a band, in bins."""
+    spans: int = 2
+    """Spans of time that are hidden."""
+    span_share: float = 0.1
+    """Largest length of a span, as a share of the clip's own steps."""
+
+    def __post_init__(self) -> None:
+        for name in ("bands", "band_width", "spans"):
+            _require(getattr(self, name) >= 0, f"spec_augment.{name}={getattr(self, name)} must not be negative")
+        _require(0 <= self.span_share < 1, f"spec_augment.span_share={self.span_share} must lie in [0, 1)")
 
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from mmer.batch import IGNORED, Batch, Clip, Layout, Tokens
+from mmer.batch import IGNORED, Batch, Clip, Layout, Mix, Tokens
 
 LAYOUT = Layout(("video", "audio"), frames=2, size=4, samples=10)
 
@@ -68,12 +68,15 @@ def assert_same(a: object, b: object) -> None:
     assert torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
 
 
-def test_to_moves_every_tensor_also_of_features() -> None:
+def test_to_moves_every_tensor_also_of_features_and_of_a_mixture() -> None:
+    mix = Mix(torch.zeros(1, dtype=torch.int64), torch.ones(1))
     action_units = Tokens(torch.rand(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
-    moved = replace(LAYOUT.collate([make_clip("a")]), features={"action_units": action_units}).to("meta")
+    moved = replace(LAYOUT.collate([make_clip("a")]), features={"action_units": action_units}, mix=mix).to("meta")
     tensors = [getattr(moved, f.name) for f in fields(Batch) if isinstance(getattr(moved, f.name), torch.Tensor)]
     tensors += [moved.features["action_units"].x, moved.features["action_units"].mask]
-    assert len(tensors) == 7
+    assert moved.mix is not None
+    tensors += [moved.mix.label, moved.mix.share]
+    assert len(tensors) == 9
     assert {x.device.type for x in tensors} == {"meta"}
     assert moved.key == ("a",)
 

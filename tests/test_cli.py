@@ -156,7 +156,7 @@ def test_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_corpus_that_was_not_trained_on_is_scored_whole_if_prepared_alike(
+def test_a_corpus_under_another_name_is_scored_but_for_what_was_learned_from_if_prepared_alike(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, table = trained
@@ -166,8 +166,9 @@ def test_a_corpus_that_was_not_trained_on_is_scored_whole_if_prepared_alike(
         assert cli.main(["prepare", "table", str(foreign), str(tmp_path / f"{size}"), f"--size={size}"]) == 0
     assert evaluate(checkpoint, tmp_path / "report", f"--data.root={tmp_path / '64'}", "--json") == 0
     metrics = json.loads((tmp_path / "report/metrics.json").read_text())
-    assert (metrics["n"], metrics["speakers"]["scored"]) == (8, ["0", "1", "2", "3"])
+    assert (metrics["n"], metrics["speakers"]["scored"]) == (2, ["3"])
     assert metrics["protocol"] == "all of a corpus that was not trained on"
+    assert metrics["notes"][0].startswith("6 clips are left out, for the checkpoint has learned from them")
     capsys.readouterr()
     assert evaluate(checkpoint, tmp_path / "other", f"--data.root={tmp_path / '48'}") == 2
     assert "is not prepared as the checkpoint's clips were: size=64 (now 48)" in capsys.readouterr().err

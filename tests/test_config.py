@@ -119,8 +119,18 @@ def test_what_is_no_dictionary_at_all_is_refused() -> None:
         ({"flip": 2}, r"augment.flip=2 must lie in \[0, 1\]"),
         ({"light": -1}, r"augment.light=-1 must lie in \[0, 1\)"),
         ({"rotate": -5}, "augment.rotate=-5 must not be negative"),
+        ({"erase": 1.5}, r"augment.erase=1.5 must lie in \[0, 1\]"),
+        ({"shift": 1}, r"augment.shift=1 must lie in \[0, 1\)"),
+        ({"zoom": (0.0, 1.0)}, r"augment.zoom=\[0.0, 1.0\] must be two positive scales, the smaller first, as"),
+        ({"zoom": (1.4, 0.8)}, r"augment.zoom=\[1.4, 0.8\] must be two positive scales, the smaller first, as"),
+        ({"noise": (30.0, 15.0)}, r"augment.noise=\[30.0, 15.0\] must be two ratios in dB, the lower first, as"),
+        ({"mixup": -0.1}, "augment.mixup=-0.1 must not be negative"),
+        ({"cutmix": -1}, "augment.cutmix=-1 must not be negative"),
+        ({"rand_augment": -1}, "augment.rand_augment=-1 must not be negative"),
+        ({"rand_magnitude": 31}, "augment.rand_magnitude=31 must lie in 0 to 30"),
+        ({"speed": 0.6}, r"augment.speed=0.6 must lie in \[0, 0.5\]"),
     ],
 )
-def test_augmentation_that_cannot_be_is_refused(setting: dict[str, float], message: str) -> None:
+def test_augmentation_that_cannot_be_is_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AugmentConfig(**setting)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmer.batch import Clip, Layout
+from mmer.batch import IGNORED, Clip, Layout, frame_block
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, PrepareConfig
 from mmer.corpora.manifest import Row
+from mmer.data.samplers import Draw
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
-from mmer.data.transforms import AudioAugment, VideoAugment
+from mmer.data.transforms import AudioAugment, VideoAugment, draw_shift, draw_speed, play_faster
 from mmer.errors import ConfigError
 
 
@@ -38,51 +40,100 @@ def usable_rows(rows: Sequence[Row], model: ModelConfig) -> list[Row]:
     """Return the rows whose label is one of the model's and that hold something the model reads.
 
     Raises:
-        ConfigError: A row has no label, or one that the model's label set knows nothing of.
+        ConfigError: A row has no label, or some have labels that the model's label set knows nothing of.
     """
-    labels = model.label_set
     for row in rows:
         if row.label is None:
             raise ConfigError(f"clip {row.key} has no label; fill the table's 'label' column, or leave its row out")
-    known = [row for row in rows if row.label is not None and labels.index(row.label) is not None]
-    return [row for row in known if any(getattr(row, modality) for modality in model.modalities)]
+    labels = Counter(row.label for row in rows if row.label is not None)
+    model.label_set.check(labels)
+    known = {label for label in labels if model.label_set.index(label) is not None}
+    return [row for row in rows if row.label in known and any(getattr(row, each) for each in model.modalities)]
+
+
+class Strings:
+    """Many strings in one block of bytes.
+
+    A worker shares its parent's memory until somebody writes to it, and Python counts references inside every string
+    that it touches: a list of them is slowly copied into each worker.
+
+    Args:
+        strings: The strings.
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        parts = [string.encode() for string in strings]
+        self.ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        self.block = np.frombuffer(b"".join(parts), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> str:
+        start = int(self.ends[index - 1]) if index else 0
+        return self.block[start : self.ends[index]].tobytes().decode()
 
 
 class ClipDataset(Dataset[Clip]):
     """The clips of some rows, each cut to the model's window.
 
+    An index gives a clip as it is, always the same; a :class:`Draw` gives it changed at random under the draw's seed.
+
     Args:
         corpus: The prepared folder.
         rows: Which of its clips, in the order of the data set.
         model: What the model reads, and its labels.
-        augment: How to change the clips at random; None leaves them as they are.
+        augment: How a draw changes its clip; None leaves it as it is.
     """
 
     def __init__(
         self, corpus: PreparedCorpus, rows: Sequence[Row], model: ModelConfig, augment: AugmentConfig | None = None
     ) -> None:
-        self.corpus = corpus
-        self.rows = list(rows)
+        self.root = corpus.root
+        self.size = corpus.config.size
+        self.keys = Strings(row.key for row in rows)
+        self.on_disk = np.array([row.video is not None or row.audio is not None for row in rows], bool)
+        self.texts = Strings(row.text or "" for row in rows) if "text" in model.modalities else None
+        known = {label: model.label_set.index(label) for label in {row.label for row in rows if row.label is not None}}
+        classes = [None if row.label is None else known[row.label] for row in rows]
+        self.labels = np.array([IGNORED if label is None else label for label in classes], np.int64)
         self.modalities = model.modalities
         self.clip = model.clip
-        self.labels = [None if row.label is None else model.label_set.index(row.label) for row in self.rows]
-        self.jitter = 0.0 if augment is None else augment.jitter
+        self.augment = augment
         self.video_augment = None if augment is None else VideoAugment(augment)
         self.audio_augment = None if augment is None else AudioAugment(augment)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.keys)
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, item: int | Draw) -> Clip:
         """Read a clip.
 
         Raises:
             ClipError: Its prepared file is missing or damaged.
         """
-        prepared = self.read(index)
-        shift = float(2 * torch.rand(()) - 1) * self.jitter if self.jitter else 0.0
-        clip = cut(prepared, self.clip, self.rows[index].key, shift=shift)
-        return replace(self._augmented(clip), label=self.labels[index])
+        return self._clip(item)
+
+    def __getitems__(self, items: Sequence[int | Draw]) -> list[Clip]:
+        """Read the clips of a batch, their frames side by side in one block, so that collating copies nothing.
+
+        Raises:
+            ClipError: A prepared file is missing or damaged.
+        """
+        if "video" not in self.modalities:
+            return [self._clip(item) for item in items]
+        block = frame_block(len(items), self.clip.frames, self.size)
+        return [self._clip(item, row) for item, row in zip(items, block, strict=True)]
+
+    def _clip(self, item: int | Draw, out: Tensor | None = None) -> Clip:
+        index, seed = (item.index, item.seed) if isinstance(item, Draw) else (item, None)
+        prepared, key = self.read(index), self.keys[index]
+        if seed is None or self.augment is None:
+            return self._labelled(cut(prepared, self.clip, key, out=out), index)
+        with torch.random.fork_rng(devices=[]):  # so that nothing else depends on how many clips were read before
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU's dropout too
+            clip = self._labelled(self._changed(prepared, key, self.augment), index)
+        return clip if out is None or clip.video is None else replace(clip, video=out.copy_(clip.video))
 
     def read(self, index: int) -> PreparedClip:
         """Read a whole clip, as much of it as the model reads.
@@ -90,20 +141,36 @@ class ClipDataset(Dataset[Clip]):
         Raises:
             ClipError: Its prepared file is missing or damaged.
         """
-        key = self.rows[index].key
-        return PreparedClip.load(clip_path(self.corpus.root, key), key, self.modalities)
+        if not self.on_disk[index]:
+            text = None if self.texts is None else self.texts[index] or None
+            return PreparedClip.empty(self.clip.sample_rate, text)
+        key = self.keys[index]
+        return PreparedClip.load(clip_path(self.root, key), key, self.modalities)
 
     def class_counts(self, num_classes: int) -> list[int]:
         """Return how many clips each class has."""
-        counts = Counter(self.labels)
-        return [counts[index] for index in range(num_classes)]
+        counts: list[int] = np.bincount(self.labels[self.labels != IGNORED], minlength=num_classes).tolist()
+        return counts
 
-    def _augmented(self, clip: Clip) -> Clip:
+    def _labelled(self, clip: Clip, index: int) -> Clip:
+        label = int(self.labels[index])
+        return replace(clip, label=None if label == IGNORED else label)
+
+    def _changed(self, prepared: PreparedClip, key: str, augment: AugmentConfig) -> Clip:
+        clip = cut(prepared, self.clip, key, shift=draw_shift(augment), speed=draw_speed(augment))
         if self.video_augment is not None and clip.video is not None:
             clip = replace(clip, video=self.video_augment(clip.video))
         if self.audio_augment is not None and clip.audio is not None:
             clip = replace(clip, audio=self.audio_augment(clip.audio))
         return clip
+
+
+def settle_worker(_: int) -> None:
+    """Keep a loader's worker from copying its parent's memory; its ``worker_init_fn``.
+
+    The garbage collector would mark, and so copy, every object that the parent made; it leaves them alone.
+    """
+    gc.freeze()
 
 
 class Padded(Dataset[Clip]):
@@ -147,7 +214,7 @@ class Windows(Dataset[list[Clip]]):
         Raises:
             ClipError: Its prepared file is missing or damaged.
         """
-        return windows(self.dataset.read(index), self.dataset.clip, self.dataset.rows[index].key)
+        return windows(self.dataset.read(index), self.dataset.clip, self.dataset.keys[index])
 
 
 def windows(prepared: PreparedClip, config: ClipConfig, key: str) -> list[Clip]:
@@ -160,7 +227,15 @@ def windows(prepared: PreparedClip, config: ClipConfig, key: str) -> list[Clip]:
 
 
 def cut(
-    prepared: PreparedClip, config: ClipConfig, key: str, *, shift: float = 0.0, view: int = 0, views: int = 1
+    prepared: PreparedClip,
+    config: ClipConfig,
+    key: str,
+    *,
+    shift: float = 0.0,
+    view: int = 0,
+    views: int = 1,
+    speed: float = 1.0,
+    out: Tensor | None = None,
 ) -> Clip:
     """Cut the model's window out of a clip.
 
@@ -171,27 +246,36 @@ def cut(
         shift: How far to move the window, as a share of its length; it stays inside the clip.
         view: Which of several windows, spread evenly over the clip; one window takes the middle.
         views: How many windows there are.
+        speed: How much faster the clip is played, a whole number of hundredths; frames and sound stay together.
+        out: Where to decode the frames, [t 3 h w] in memory pixel after pixel.
     """
-    length = min(config.seconds, prepared.seconds)
+    length = min(config.seconds * speed, prepared.seconds)
     slack = prepared.seconds - length
     start = slack * (0.5 if views == 1 else view / (views - 1)) + shift * length
     start = min(max(start, 0.0), slack)
     return Clip(
         key=key,
-        video=_video(prepared, config, start, length),
-        audio=_audio(prepared, config, start) if prepared.audio is not None else None,
+        video=_video(prepared, config, start, length, out),
+        audio=_audio(prepared, config, start, speed) if prepared.audio is not None else None,
     )
 
 
-def _video(prepared: PreparedClip, config: ClipConfig, start: float, length: float) -> Tensor | None:
+def _video(
+    prepared: PreparedClip, config: ClipConfig, start: float, length: float, out: Tensor | None
+) -> Tensor | None:
     """Take the frames nearest to the middles of equal parts of the window; repeats fill a clip of too few."""
     middles = (np.arange(config.frames) + 0.5) / config.frames
-    frames = prepared.frames_at(start + middles * length)
-    return None if frames is None else torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
+    pixels = None if out is None else out.permute(0, 2, 3, 1).numpy()
+    frames = prepared.frames_at(start + middles * length, pixels)
+    if frames is None:
+        return None
+    return torch.from_numpy(frames).permute(0, 3, 1, 2) if out is None else out
 
 
-def _audio(prepared: PreparedClip, config: ClipConfig, start: float) -> Tensor | None:
+def _audio(prepared: PreparedClip, config: ClipConfig, start: float, speed: float) -> Tensor | None:
     assert prepared.audio is not None
-    first = round(start * prepared.sample_rate)
-    samples = prepared.audio[first : first + round(config.seconds * prepared.sample_rate)]
-    return torch.from_numpy(samples.copy()) if len(samples) else None
+    first, rate = round(start * prepared.sample_rate), prepared.sample_rate
+    samples = torch.from_numpy(prepared.audio[first : first + round(config.seconds * speed * rate)].copy())
+    if not len(samples):
+        return None
+    return samples if speed == 1 else play_faster(samples, speed)[: round(config.seconds * rate)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import lightning as L
@@ -16,9 +16,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from mmer.batch import IGNORED, Batch
+from mmer.batch import IGNORED, Batch, Mix
 from mmer.checkpoint import read_card
 from mmer.config import ModelConfig
+from mmer.data.store import changes
 from mmer.errors import ConfigError
 from mmer.evaluation.metrics import SCORES
 from mmer.model import EmotionModel, Output, build_model
@@ -103,18 +104,26 @@ class EmotionClassifier(L.LightningModule):
         pairs = {
             "model.config": (card.model, self.config),
             "data.split": (card.split, data.split_config),
-            "the preparation of the clips": (card.prepare, data.corpus.config),
         }
-        for name, (before, now) in pairs.items():
-            if before != now:
-                raise ConfigError(
-                    f"the checkpoint was trained with another {name}; give the settings of its run, "
-                    f"or evaluate it with evaluate.py: it was {before}, and now is {now}"
-                )
+        faults = {name: f"it was {before}, and now is {now}" for name, (before, now) in pairs.items() if before != now}
+        if differences := changes(card.prepare, data.corpus.config, self.config.modalities):
+            faults["preparation of the clips"] = differences
+        if not faults and (moved := data.split.moved(card.dealt)):  # the clips have changed, or a table of parts has
+            faults["deal of the same split"] = moved
+        for name, fault in faults.items():
+            raise ConfigError(
+                f"the checkpoint was trained with another {name}; give the settings of its run, "
+                f"or evaluate it with evaluate.py: {fault}"
+            )
 
     def on_fit_start(self) -> None:
         """Weigh the classes by the training clips."""
         if self.class_weights == "balanced":
+            if self.trainer.datamodule.sampler == "class_balanced":  # type: ignore[attr-defined]
+                raise ConfigError(
+                    "model.class_weights=balanced and data.sampler=class_balanced would favour rare classes twice; "
+                    "leave one of them out"
+                )
             classes = len(self.class_weight)
             counts = torch.tensor(self.trainer.datamodule.train.class_counts(classes))  # type: ignore[attr-defined]
             self.class_weight.copy_(counts.sum() / (classes * counts.clamp(min=1)))
@@ -154,10 +163,10 @@ class EmotionClassifier(L.LightningModule):
     def _step(self, batch: Batch, stage: Stage) -> Tensor:
         assert batch.label is not None, "a data module's batches carry labels"
         output: Output = self.model(batch)
-        loss = self._loss(output.logits, batch.label)
+        loss = self._loss(output.logits, batch.label, batch.mix)
         if output.stream_logits:
             loss = loss + self.stream_loss * self._stream_loss(batch, output, batch.label)
-        self._matrix(stage).update(output.logits, batch.label)
+        self._matrix(stage).update(output.logits, _main_label(batch.label, batch.mix))
         clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
         self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
         return loss
@@ -167,7 +176,9 @@ class EmotionClassifier(L.LightningModule):
         losses = []
         for name, logits in output.stream_logits.items():
             _, mask = batch.read(self.config.streams[name].modality)
-            losses.append(self._loss(logits, label.where(mask.any(dim=1), IGNORED)))
+            has, mix = mask.any(dim=1), batch.mix
+            mix = mix and replace(mix, label=mix.label.where(has, IGNORED))  # both clips of a pair have it, or neither
+            losses.append(self._loss(logits, label.where(has, IGNORED), mix))
         return torch.stack(losses).mean()
 
     def _matrix(self, stage: Stage) -> MulticlassConfusionMatrix:
@@ -183,17 +194,38 @@ class EmotionClassifier(L.LightningModule):
         for name, score in SCORES.items():
             self.log(f"{stage}/{name}", float(score(confusion)), sync_dist=True)
 
-    def _loss(self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
-        return cross_entropy(logits, label, self.class_weight, self.label_smoothing)
+    def _loss(
+        self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"], mix: Mix | None = None
+    ) -> Float[Tensor, ""]:
+        return cross_entropy(logits, label, self.class_weight, self.label_smoothing, mix)
 
 
 def cross_entropy(
-    logits: Float[Tensor, "b c"], label: Int[Tensor, " b"], weight: Float[Tensor, " c"], smoothing: float
+    logits: Float[Tensor, "b c"],
+    label: Int[Tensor, " b"],
+    weight: Float[Tensor, " c"],
+    smoothing: float,
+    mix: Mix | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the mean loss of the clips that have a label; 0 where none has, which PyTorch's own mean makes NaN."""
-    total = F.cross_entropy(logits, label, weight, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
-    share = torch.where(label == IGNORED, 0.0, weight[label.clamp(min=0)]).sum()
-    return total / share.clamp(min=torch.finfo(total.dtype).tiny)
+    """Return the mean loss of the clips that have a label; 0 where none has, which PyTorch's own mean makes NaN.
+
+    A mixed clip counts as two, each with its share: its own label, and that of the clip that was mixed into it.
+    """
+    own = torch.ones_like(weight[:1]).expand(len(label)) if mix is None else mix.share
+    targets = [(label, own)] if mix is None else [(label, own), (mix.label, 1 - own)]
+    total, counted = logits.new_zeros(()), weight.new_zeros(())
+    for target, share in targets:
+        each = F.cross_entropy(
+            logits, target, weight, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
+        )
+        total = total + (share * each).sum()
+        counted = counted + (share * torch.where(target == IGNORED, 0.0, weight[target.clamp(min=0)])).sum()
+    return total / counted.clamp(min=torch.finfo(counted.dtype).tiny)
+
+
+def _main_label(label: Int[Tensor, " b"], mix: Mix | None) -> Int[Tensor, " b"]:
+    """Return the label that training scores count: of a mixed clip that of its larger share."""
+    return label if mix is None else label.where(mix.share >= 0.5, mix.label)
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

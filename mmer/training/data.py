@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.config import AugmentConfig, ModelConfig, SplitConfig
+from mmer.corpora.manifest import Row
 from mmer.corpora.splits import Part, Split, make_split
-from mmer.data.dataset import ClipDataset, Padded, make_layout, usable_rows
+from mmer.data.dataset import ClipDataset, Padded, make_layout, settle_worker, usable_rows
+from mmer.data.mixing import Mixer
+from mmer.data.samplers import DrawSampler
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, SplitError
+
+SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]
+"""How an epoch's clips are chosen."""
 
 
 class EmotionDataModule(L.LightningDataModule):
@@ -26,6 +36,8 @@ class EmotionDataModule(L.LightningDataModule):
         root: The prepared folder.
         split: Who trains, who validates, who is tested.
         augment: Random changes to training clips; null leaves them as they are.
+        sampler: ``shuffled`` draws each training clip once an epoch; ``class_balanced`` and ``speaker_balanced`` draw
+            as many clips, every class or every speaker equally often.
         batch_size: Clips in a batch, on each device.
         workers: Processes that read clips; 0 reads in the training process. Null takes one less than there are cores,
             8 at most.
@@ -37,16 +49,22 @@ class EmotionDataModule(L.LightningDataModule):
         root: str,
         split: SplitConfig = SplitConfig(),  # noqa: B008 - frozen, and the command line shows it
         augment: AugmentConfig | None = AugmentConfig(),  # noqa: B008
+        sampler: SamplerName = "shuffled",
         batch_size: int = 16,
         workers: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative")
+        mixes = augment is not None and (augment.mixup > 0 or augment.cutmix > 0)
+        if mixes and "text" in model.modalities:
+            raise ConfigError("augment.mixup and augment.cutmix mix no words and the model reads text; set both to 0")
         self.model = model
         self.root = Path(root)
         self.split_config = split
         self.augment = augment
+        self.mixes = mixes
+        self.sampler = sampler
         self.batch_size = batch_size
         self.workers = min(8, max((os.cpu_count() or 1) - 1, 0)) if workers is None else workers
 
@@ -56,26 +74,30 @@ class EmotionDataModule(L.LightningDataModule):
         Raises:
             CorpusError: The folder was not prepared.
             SplitError: The split would leak, or a part would be empty.
-            ConfigError: A clip has no label, or one that the label set does not know.
+            ConfigError: A clip has no label, or one that the label set does not know; or speakers are to be balanced
+                and some clips have none.
         """
         self.corpus = PreparedCorpus.open(self.root)
         self.rows = usable_rows(self.corpus.rows, self.model)
-        self.split: Split = make_split(self.rows, self.split_config)
+        self.split: Split = make_split(self.corpus.rows, self.split_config)  # the same people whatever the model reads
         self.layout: Layout = make_layout(self.model, self.corpus.config)
-        self.train = self._dataset("train", self.augment)
+        training = self.split.rows(self.rows, "train")
+        self.train = ClipDataset(self.corpus, training, self.model, self.augment)
+        self.groups = self._groups(training)
         self.validation = self._dataset("validation")
         self.test = self._dataset("test")
-        needed = {"fit": self.train, "validate": self.validation, "test": self.test}[stage]
-        if not len(needed):
-            raise SplitError(
-                f"there is no clip to {stage}: the part has no speaker, or none whose clips have "
-                f"{' or '.join(self.model.modalities)} and a label of {self.model.label_set.name}"
-            )
+        self._check_clips(stage)
 
     def train_dataloader(self) -> DataLoader[Clip]:
-        """Training clips in random order; an incomplete last batch is left out unless it is the only one."""
-        complete = len(self.train) >= self.batch_size * self._processes
-        return self._loader(self.train, shuffle=True, drop_last=complete)
+        """Training clips in random order; an incomplete last batch is left out unless it is the only one.
+
+        The order, the changes and the mixing come from the run's seed, which is 0 without ``seed_everything``.
+        """
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it, for all processes
+        sampler = DrawSampler(self.train, self.groups, seed=seed, processes=self._processes, rank=self._rank)
+        if self.augment is not None and self.mixes:
+            self.mixer = Mixer(self.augment, seed, self._rank)
+        return self._loader(self.train, sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """Validation clips, each scored once whatever the number of processes; none without validation speakers."""
@@ -89,23 +111,67 @@ class EmotionDataModule(L.LightningDataModule):
         """Move a batch to the device without waiting for it."""
         return batch.to(device, non_blocking=True)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mix the clips of a training batch, where the settings ask for it."""
+        if self.mixes and self.trainer is not None and self.trainer.training:
+            return self.mixer(batch, self.trainer.current_epoch)
+        return batch
+
+    def _check_clips(self, stage: str) -> None:
+        """Refuse to begin where a part that is needed has no clip."""
+        empty = {"fit": not len(self.train), "validate": not len(self.validation), "test": not len(self.test)}[stage]
+        nobody = stage == "fit" and self.split.validation and not len(self.validation)
+        if empty or nobody:
+            raise SplitError(
+                f"there is no clip to {'validate' if nobody else stage}: the part has no speaker, or none whose clips "
+                f"have {' or '.join(self.model.modalities)} and a label of {self.model.label_set.name}"
+            )
+
     @property
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
 
-    def _dataset(self, part: Part, augment: AugmentConfig | None = None) -> ClipDataset:
-        return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model, augment)
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    def _dataset(self, part: Part) -> ClipDataset:
+        return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model)
+
+    def _groups(self, rows: Sequence[Row]) -> NDArray[np.int64] | None:
+        """Return a number for what the sampler balances of each clip."""
+        match self.sampler:
+            case "shuffled":
+                return None
+            case "class_balanced":
+                return self.train.labels
+            case "speaker_balanced":
+                return _speakers(rows)
 
     def _loader(
-        self, dataset: ClipDataset | Padded, shuffle: bool = False, drop_last: bool = False
+        self, dataset: ClipDataset | Padded, sampler: DrawSampler | None = None, drop_last: bool = False
     ) -> DataLoader[Clip]:
+        cv2.setNumThreads(1)  # before a worker is forked: there, OpenCV would wait for threads that only the parent has
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            shuffle=shuffle,
+            sampler=sampler,
             drop_last=drop_last,
             num_workers=self.workers,
             collate_fn=self.layout.collate,
+            worker_init_fn=settle_worker,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _speakers(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Return a number for the speaker of each row; the same name in two corpora is two people."""
+    nameless = [row.key for row in rows if row.speaker is None]
+    if nameless:
+        raise ConfigError(
+            f"data.sampler=speaker_balanced needs speakers, and {len(nameless)} training clips have none, "
+            f"{nameless[0]!r} the first; choose shuffled or class_balanced"
+        )
+    people = {person: number for number, person in enumerate(dict.fromkeys((row.corpus, row.speaker) for row in rows))}
+    return np.array([people[row.corpus, row.speaker] for row in rows], np.int64)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from mmer.batch import IGNORED
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, PrepareConfig, WaveCNNConfig
 from mmer.corpora.manifest import Manifest, Row
-from mmer.data.dataset import ClipDataset, Padded, cut, make_layout, usable_rows, windows
+from mmer.data.dataset import ClipDataset, Padded, Strings, cut, make_layout, settle_worker, usable_rows, windows
 from mmer.data.prepare import prepare_corpus
+from mmer.data.samplers import Draw
 from mmer.data.store import PreparedClip, PreparedCorpus
 from mmer.errors import ClipError, ConfigError
 from mmer.media.jpeg import encode_jpeg
@@ -82,6 +85,26 @@ def test_what_a_clip_lacks_is_none() -> None:
     assert blind.video is None and blind.audio is not None
 
 
+def test_a_faster_window_is_a_longer_piece_and_its_frames_stay_with_its_sound() -> None:
+    config = ClipConfig(seconds=1.0, frames=4, sample_rate=RATE)
+    for speed, start in ((1.2, 40), (0.8, 60), (1.0, 50)):
+        piece = cut(recorded(2.0), config, "the key", speed=speed)
+        assert piece.video is not None and piece.audio is not None
+        assert len(piece.audio) == 100
+        times = [float(f.float().mean()) for f in piece.video]
+        assert times == pytest.approx([start + (i + 0.5) * 25 * speed for i in range(4)], abs=6)
+        heard = [float(piece.audio[i]) for i in (12, 37, 62, 87)]  # the samples of the frames' own times
+        assert heard == pytest.approx([start + i * speed for i in (12, 37, 62, 87)], abs=4)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.9, 1.1, 1.5])
+def test_a_short_clip_at_any_speed_fits_the_window(speed: float) -> None:
+    config = ClipConfig(seconds=1.0, frames=4, sample_rate=RATE)
+    piece = cut(recorded(0.9), config, "the key", speed=speed)
+    assert piece.audio is not None and len(piece.audio) == pytest.approx(min(90 / speed, 100), abs=1)
+    assert len(piece.audio) <= 100
+
+
 def test_sound_that_ends_before_the_window_is_none() -> None:
     clip = replace(recorded(2.4), audio=np.zeros(20, np.float32))
     assert cut(clip, ClipConfig(seconds=1.0, sample_rate=RATE), "the key").audio is None
@@ -110,9 +133,60 @@ def test_row_without_a_label_is_refused() -> None:
         usable_rows([Row("a", "test", video=Path("a"))], BOTH)
 
 
-def test_unknown_label_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"label 'hungry' is not in the label set ravdess8 \(neutral, calm, .*choose"):
-        usable_rows([Row("a", "test", label="hungry", video=Path("a"))], BOTH)
+def test_unknown_labels_are_refused_all_at_once() -> None:
+    rows = [Row(str(i), "test", label=label, video=Path("a")) for i, label in enumerate(["hungry", "tired", "hungry"])]
+    said = r"labels 'hungry' \(2\), 'tired' \(1\) are not in the label set ravdess8 \(neutral, calm, .*choose"
+    with pytest.raises(ConfigError, match=said):
+        usable_rows([*rows, Row("b", "test", label="happy", video=Path("b"))], BOTH)
+
+
+def test_text_is_something_to_use_where_the_model_reads_it(words: ModelConfig) -> None:
+    rows = [Row("said", "test", label="happy", text="What a day!"), Row("seen", "test", label="happy", video=Path("a"))]
+    assert [row.key for row in usable_rows(rows, words)] == ["said"]
+    assert [row.key for row in usable_rows(rows, BOTH)] == ["seen"]
+
+
+@pytest.fixture
+def words() -> ModelConfig:
+    """A model that reads text, as far as a data set can tell."""
+    stream = WaveCNNConfig("wave_cnn")
+    object.__setattr__(stream, "modality", "text")
+    return ModelConfig({"words": stream})
+
+
+def test_a_row_of_text_alone_has_no_file_and_is_read_all_the_same(tmp_path: Path, words: ModelConfig) -> None:
+    rows = (Row("said", "test", label="happy", text="What a day!"), Row("mute", "test", label="sad"))
+    corpus = PreparedCorpus(tmp_path, rows, PrepareConfig())
+    dataset = ClipDataset(corpus, rows, words)
+    assert [dataset.read(i).text for i in range(2)] == ["What a day!", None]
+    assert (dataset[0].key, dataset[0].label, dataset[0].video, dataset[0].audio) == ("said", 2, None, None)
+    deaf = ClipDataset(corpus, rows, BOTH, AugmentConfig())
+    assert deaf[Draw(1, 0)].label == 3
+    batch = make_layout(BOTH, corpus.config).collate([deaf[0]])
+    assert batch.video_mask is not None and not batch.video_mask.any()
+
+
+class Frozen(Dataset[int]):
+    """How many objects a worker's garbage collector leaves alone."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        return gc.get_freeze_count()
+
+
+def test_a_settled_worker_leaves_its_parents_objects_alone() -> None:
+    loader = DataLoader(Frozen(), batch_size=None, num_workers=1, worker_init_fn=settle_worker)
+    assert min(loader) > 10_000
+    assert gc.get_freeze_count() < 10_000, "the parent goes on as before"
+
+
+def test_strings_come_back_as_they_were() -> None:
+    strings = ["a", "", "spaces ünd 顔 %03d", "a" * 500, ""]
+    packed = Strings(strings)
+    assert len(packed) == 5 and [packed[i] for i in range(5)] == strings
+    assert len(Strings([])) == 0
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +223,22 @@ def test_clips_are_the_same_every_time_without_augmentation_and_differ_with_it(c
     plain = ClipDataset(corpus, corpus.rows, BOTH)
     torch.testing.assert_close(plain[0].video, plain[0].video)
     changed = ClipDataset(corpus, corpus.rows, BOTH, AugmentConfig())
-    first, second = changed[0], changed[0]
+    first, second = changed[Draw(0, 1)], changed[Draw(0, 2)]
     assert first.video is not None and (first.video != second.video).any()
     assert first.audio is not None and not torch.equal(first.audio[:100], second.audio[:100])
     assert first.label == plain[0].label
+    torch.testing.assert_close(changed[0].video, plain[0].video)  # an index is never augmented
+    torch.testing.assert_close(plain[Draw(0, 1)].video, plain[0].video)
+
+
+def test_a_draw_repeats_with_its_seed_and_leaves_everyone_elses_chance_alone(corpus: PreparedCorpus) -> None:
+    dataset = ClipDataset(corpus, corpus.rows, BOTH, AugmentConfig(rand_augment=2, erase=0.5, speed=0.1))
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = dataset[Draw(0, 7)]
+    assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
+    torch.rand(3)
+    again = dataset[Draw(0, 7)]
+    assert torch.equal(first.video, again.video) and torch.equal(first.audio, again.audio)
 
 
 def test_classes_are_counted(corpus: PreparedCorpus) -> None:

@@ -1,5 +1,6 @@
 """A small prepared corpus of noise, and a model that trains on it in seconds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ def noise_clip(rng: np.random.Generator, video: bool, audio: bool, size: int) ->
     )
 
 
-def write_corpus(root: Path, speakers: range, takes: int, *, missing: bool = False, size: int = 32) -> Path:
+def write_corpus(
+    root: Path, speakers: range, takes: int, *, missing: bool = False, size: int = 32, corpus: str = "noise"
+) -> Path:
     """Write a prepared folder; with ``missing``, every third clip lacks its video and every fourth its audio."""
     (root / "clips").mkdir(parents=True)
     write_settings(root, PrepareConfig(size=size))
@@ -35,17 +38,17 @@ def write_corpus(root: Path, speakers: range, takes: int, *, missing: bool = Fal
         for take in range(takes):
             number = len(rows)
             video, audio = not (missing and number % 3 == 0), not (missing and number % 4 == 1)
-            row = Row(f"{speaker:02d}-{take}", "noise", str(speaker), RAVDESS8[number % 8])
+            row = Row(f"{speaker:02d}-{take}", corpus, str(speaker), RAVDESS8[number % 8])
             path = clip_path(root, row.key)
             noise_clip(rng, video, audio, size).save(path)
-            rows.append(Row(row.key, "noise", row.speaker, row.label, path if video else None, path if audio else None))
+            rows.append(replace(row, video=path if video else None, audio=path if audio else None))
     write_manifest(root / "manifest.csv", rows)
     return root
 
 
 @pytest.fixture(scope="session")
 def noise_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("noise") / "data", range(1, 25), 1)
+    return write_corpus(tmp_path_factory.mktemp("noise") / "data", range(1, 25), 1, corpus="ravdess")  # its actors
 
 
 @pytest.fixture(scope="session")

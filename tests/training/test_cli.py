@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--model.config.clip.sample_rate=8000", "16000 Hz"),
         ("--data.batch_size=0", "data.batch_size=0 must be positive"),
         ("--data.workers=-1", "data.workers=-1 not negative"),
-        ("--data.augment.zoom=1", "augment.zoom=1.0 must lie in [0, 1)"),
+        ("--data.augment.zoom=[2,1]", "augment.zoom=[2.0, 1.0] must be two positive scales, the smaller first"),
         ("--model.config.fusion.max_tokens=5", "needs fusion.max_tokens="),
         ("--trainer.accelerator=banana", "banana"),
         ("--trainer.strategy=banana", "banana"),

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,52 @@ def test_a_modality_may_be_missing_on_one_process(tiny_config: Path, patchy_corp
     fitted = train("fit", f"--config={tiny_config}", *flags)
     assert fitted.returncode == 0, fitted.stderr
     assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
+
+
+RECORDED = """
+import sys
+from mmer.training import cli
+
+step = cli.EmotionClassifier.training_step
+
+def record(self, batch, number):
+    with open(f"{sys.argv[-1]}.{self.global_rank}", "a") as file:
+        sound = batch.audio.double().sum(dim=1).tolist()
+        share = float(batch.mix.share.min())
+        for key, label, level in zip(batch.key, batch.label.tolist(), sound):
+            print(self.current_epoch, key, label, level, share, file=file)
+    return step(self, batch, number)
+
+cli.EmotionClassifier.training_step = record
+sys.exit(cli.main(sys.argv[1:-1]))
+"""
+
+
+@pytest.mark.parametrize("sampler", ["shuffled", "class_balanced"])
+def test_processes_share_every_epoch(tiny_config: Path, tmp_path: Path, sampler: str) -> None:
+    """Each with its own clips, changes and mixtures, and others in every epoch, with workers that stay."""
+    script, log = tmp_path / "recorded.py", tmp_path / "seen"
+    script.write_text(RECORDED)
+    flags = ["--trainer.strategy=ddp", "--trainer.devices=2", "--data.batch_size=4", "--data.workers=1"]
+    flags += [f"--data.sampler={sampler}", "--data.augment.mixup=0.8"]
+    command = [sys.executable, str(script), "fit", f"--config={tiny_config}", *flags, str(log)]
+    fitted = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert fitted.returncode == 0, fitted.stderr
+    lines = [[line.split() for line in Path(f"{log}.{rank}").read_text().splitlines()] for rank in (0, 1)]
+    # 19 training clips are 10 for each process, of which two whole batches take 8
+    assert len(lines[0]) == len(lines[1]) == 2 * 8
+    for epoch in ("0", "1"):
+        first, second = ([line for line in part if line[0] == epoch] for part in lines)
+        keys = [{line[1] for line in part} for part in (first, second)]
+        if sampler == "shuffled":
+            assert keys[0].isdisjoint(keys[1]) and len(keys[0]) == len(keys[1]) == 8
+        else:
+            labels = Counter(line[2] for line in first + second)
+            assert len(labels) == 8 and max(labels.values()) <= 3, "20 draws over 8 classes, 4 of them left out"
+        assert {line[4] for line in first} != {line[4] for line in second}, "other mixtures"
+    epochs = [[line[1] for line in lines[0] if line[0] == epoch] for epoch in ("0", "1")]
+    assert epochs[0] != epochs[1]
+    assert len({line[3] for part in lines for line in part}) > 18, "hardly a sound is heard twice"
 
 
 def metrics(table: str) -> dict[str, float]:
