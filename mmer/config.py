@@ -172,7 +172,7 @@ class PrepareConfig:
     """Look for faces in every k-th frame and interpolate between."""
     detect_size: int = 320
     """Longer side of the reduced picture that the detector searches, in pixels. A face must fill 20 of them: at 320 one
-    of 80 in a picture 1280 wide; 640 finds faces half as large, and costs about four times as much."""
+    of 80 in a picture 1280 wide; 640 finds faces half as large, and takes longer."""
     align: bool = False
     """Turn every face so that its eyes are level."""
     margin: float = 0.3

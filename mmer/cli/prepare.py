@@ -21,7 +21,7 @@ _HELP = {
     "detector": "what finds faces; none: the clips are faces already",
     "detector_model": "yunet's ONNX file: a path, or URL#sha256=CHECKSUM",
     "detect_every": "look for faces in every k-th frame",
-    "detect_size": "longer side of the picture that the detector searches, in pixels",
+    "detect_size": "longer side of the picture that the detector searches, in pixels; a face must fill 20 of them",
     "align": "turn every face so that its eyes are level",
     "margin": "room around the face, as a share of its side",
     "size": "side of the stored face frames, in pixels",

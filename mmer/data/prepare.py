@@ -67,6 +67,7 @@ def prepare_clip(
     config: PrepareConfig,
     modalities: Sequence[Modality] = ALL,
     features: Mapping[str, Values] | None = None,
+    threads: int = 1,
 ) -> PreparedClip:
     """Read one clip's files.
 
@@ -75,6 +76,7 @@ def prepare_clip(
         config: How to prepare it.
         modalities: What to read of it.
         features: Its precomputed streams.
+        threads: How many threads decode its video; 0 takes all cores, and no byte depends on it.
 
     Raises:
         ClipError: A file of the clip is broken, shows no face, or there is nothing to read.
@@ -82,7 +84,7 @@ def prepare_clip(
     """
     clip = replace(PreparedClip.empty(config.sample_rate), features=dict(features or {}))
     if row.video is not None and "video" in modalities:
-        clip = _with_faces(clip, Source(row.key, row.video, config.max_seconds), config)
+        clip = _with_faces(clip, Source(row.key, row.video, config.max_seconds), config, threads)
     if "audio" in modalities:
         clip = replace(clip, audio=_read_sound(row, config))
     if "text" in modalities:
@@ -92,8 +94,8 @@ def prepare_clip(
     return clip
 
 
-def _with_faces(clip: PreparedClip, source: Source, config: PrepareConfig) -> PreparedClip:
-    faces = read_faces(source, config, build_detector(config))
+def _with_faces(clip: PreparedClip, source: Source, config: PrepareConfig, threads: int) -> PreparedClip:
+    faces = read_faces(source, config, build_detector(config), threads)
     return replace(
         clip,
         times=faces.times,

@@ -93,7 +93,7 @@ class Predictor:
         """
         wanted, key, path = self._wanted(modalities), str(path), Path(path)
         if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, self.card.prepare.max_seconds))):
-            return self.predict_clip(key, prepare_clip(Row(key, "", video=path), self.card.prepare, wanted))
+            return self.predict_clip(key, prepare_clip(Row(key, "", video=path), self.card.prepare, wanted, threads=0))
         return self.predict_clip(key, prepare_clip(Row(key, "", audio=path), self.card.prepare, ("audio",)))
 
     def predict_clip(self, key: str, clip: PreparedClip) -> Prediction:

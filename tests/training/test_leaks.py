@@ -71,7 +71,7 @@ def test_a_table_of_clips_trains_chooses_and_tests_without_speakers(
 ) -> None:
     config, _ = table_config
     assert main(["fit", f"--config={config}"]) == 0
-    note = "train.py: note: the speakers of 22 clips are unknown: that the parts share nobody cannot be checked"
+    note = "train.py: note: the speakers of 30 clips are unknown: that the parts share nobody cannot be checked"
     assert note in capsys.readouterr().err.splitlines()
     checkpoint = tmp_path / "run/checkpoints/best.ckpt"
     states = torch.load(checkpoint, weights_only=True)["callbacks"]
