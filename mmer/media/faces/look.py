@@ -18,7 +18,7 @@ SAME_FACE = 0.3
 """Intersection over union from which two boxes are one face."""
 
 _SMALLEST_FACE = 20  # pixels of the reduced frame
-_EVERYWHERE = 7  # every seventh look is at the whole frame, for faces that have come
+_EVERYWHERE = 10  # every tenth look is at the whole frame, for faces that have come
 _AROUND = 1.7  # sides of a box: the part of a frame where a followed face is looked for
 _SMALLER, _LARGER = 0.85, 1.18  # how its side may have changed since the last look
 
