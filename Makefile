@@ -1,4 +1,4 @@
-# make demo    the whole system on synthetic clips: about 9 minutes on 2 cores, install included
+# make demo    the whole system on synthetic clips: about 8 minutes on 2 cores, install included
 # make test    every test
 # make setup | lint | clean (which leaves every run but the demo's)
 PYTHON ?= python3
