@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmer.calibration import Calibration
 from mmer.config import ModelConfig, PrepareConfig, SplitConfig, from_plain, to_plain
 from mmer.corpora.leaks import mark_clips
 from mmer.corpora.manifest import Row
@@ -46,6 +47,7 @@ class Card:
         notes: What else is to be known of the split.
         marks: By what the clips that it learned from or was chosen on are known again under other names, as
             :func:`~mmer.corpora.leaks.mark_clips` writes it.
+        calibration: How its probabilities are corrected; None leaves them as they are.
     """
 
     model: ModelConfig
@@ -63,6 +65,7 @@ class Card:
     leaks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     marks: str = ""
+    calibration: Calibration | None = None
 
     @classmethod
     def of_split(cls, dealt: Split, rows: Iterable[Row], /, **rest: Any) -> Card:

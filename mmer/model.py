@@ -63,15 +63,24 @@ class EmotionModel(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Recognise the emotion of each clip from whatever modalities it has."""
-        tokens = {}
-        for name, encoder in self.encoders.items():
-            tokens[name] = encoder(*batch.read(self.config.streams[name].modality))
+        tokens = self.encode(batch)
         if not self.training:
-            return Output(self.head(self.fusion(tokens)), {})
+            return Output(self.answer(tokens), {})
         alone = {name: head(_mean(tokens[name])) for name, head in self.stream_heads.items()}
         if self.config.modality_dropout > 0:
             tokens = self._hide_modalities(tokens)
-        return Output(self.head(self.fusion(tokens)), alone)
+        return Output(self.answer(tokens), alone)
+
+    def encode(self, batch: Batch) -> dict[str, Tokens]:
+        """Return the tokens of each stream by its name."""
+        return {
+            name: encoder(*batch.read(self.config.streams[name].modality)) for name, encoder in self.encoders.items()
+        }
+
+    def answer(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b c"]:
+        """Return the scores of the classes, of the tokens of every stream; a stream whose mask is False is missing."""
+        logits: Tensor = self.head(self.fusion(tokens))
+        return logits
 
     def _hide_modalities(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Mask modalities of random clips, all streams of one together; a clip's last one stays."""

@@ -13,7 +13,7 @@ import mmer
 PACKAGE = Path(mmer.__file__).parent
 
 FLOORS = (
-    ("emotions", "batch", "config", "errors", "atomic"),
+    ("emotions", "batch", "config", "errors", "atomic", "calibration"),
     ("encoders", "fusion", "media"),
     ("model", "checkpoint", "data", "corpora"),
     ("evaluation", "inference", "baselines"),

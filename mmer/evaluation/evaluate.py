@@ -19,9 +19,10 @@ from mmer.corpora.splits import Part
 from mmer.data.dataset import usable_rows
 from mmer.data.store import PreparedCorpus, changes
 from mmer.errors import CorpusError, SplitError
+from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import summarise
-from mmer.evaluation.predictions import Predictions, predict_rows
-from mmer.evaluation.report import write_report
+from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.report.page import write_report
 
 FORMAT = 2
 """Version of metrics.json."""
@@ -44,7 +45,7 @@ class Evaluation:
     def write(self, output: Path) -> None:
         """Write metrics.json, predictions.csv, confusion.png and index.html into a folder."""
         output.mkdir(parents=True, exist_ok=True)
-        self.predictions.write(output / "predictions.csv", leaky=bool(self.metrics["leaks"]))
+        self.predictions.write(output / "predictions.csv")
         write_report(output, self.metrics)
         with replacing(output / "metrics.json") as temporary:
             temporary.write_text(json.dumps(self.metrics, indent=2) + "\n", encoding="utf-8")
@@ -92,7 +93,7 @@ def evaluate_checkpoint(
     answers = predict_rows(
         model, corpus, rows, device=device, batch_size=batch_size, workers=workers, progress=progress
     )
-    every = answers["+".join(card.model.modalities)]
+    every = replace(answers["+".join(card.model.modalities)], leaky=bool(card.leaks))
     metrics = {
         "format": FORMAT,
         "checkpoint": {"path": str(checkpoint), "sha256": checkpoint_hash(checkpoint), "epoch": card.epoch},

@@ -1,37 +1,37 @@
-"""What a model answered for each clip of a test."""
+"""What a system answered for each clip of a test, whatever system it is."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from mmer.atomic import replacing
-from mmer.batch import Batch
-from mmer.config import Modality
-from mmer.corpora.manifest import Row
-from mmer.data.dataset import ClipDataset, Windows, make_layout
-from mmer.data.store import PreparedCorpus
-from mmer.model import EmotionModel
+
+GROUPS = ("corpus", "gender", "intensity", "statement")
+"""Columns by which clips are told apart, beside their speaker: each value gets scores of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Answers for N clips.
+    """Answers for N clips; a clip may be answered for once by each of several seeds.
 
     Args:
         names: The class names.
         key: The clips' keys.
-        speaker: Their speakers.
+        speaker: Their speakers; empty where nobody knows.
         label: Their true classes, [n].
-        probabilities: The model's answers, [n c].
+        probabilities: The answers, [n c].
+        given: The predicted classes, [n], where the system says them itself, as a support vector machine whose
+            probabilities come afterwards; None takes the likeliest.
+        fold: The fold in which each clip was tested; empty without folds.
+        seed: The seed of the system that answered; empty where it does not matter.
+        groups: By what else clips are told apart, a value a clip: ``GROUPS``, as far as they are known.
+        leaky: Whether they come of a leaky split.
     """
 
     names: tuple[str, ...]
@@ -39,102 +39,55 @@ class Predictions:
     speaker: tuple[str, ...]
     label: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    given: NDArray[np.int64] | None = None
+    fold: tuple[str, ...] = ()
+    seed: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    leaky: bool = False
 
     def __len__(self) -> int:
         return len(self.key)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The likeliest classes, [n]."""
-        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        """The predicted classes, [n]."""
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1) if self.given is None else self.given
         return likeliest
 
     def where(self, keep: NDArray[np.bool_]) -> Predictions:
         """Return some of the clips."""
-        chosen = np.flatnonzero(keep)
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, chosen: NDArray[np.intp]) -> Predictions:
+        """Return some of the clips, in this order."""
         return Predictions(
             self.names,
-            tuple(self.key[i] for i in chosen),
-            tuple(self.speaker[i] for i in chosen),
-            self.label[keep],
-            self.probabilities[keep],
+            _take(self.key, chosen),
+            _take(self.speaker, chosen),
+            self.label[chosen],
+            self.probabilities[chosen],
+            None if self.given is None else self.given[chosen],
+            _take(self.fold, chosen),
+            _take(self.seed, chosen),
+            {name: _take(values, chosen) for name, values in self.groups.items()},
+            self.leaky,
         )
 
-    def write(self, path: Path, *, leaky: bool = False) -> None:
-        """Write a CSV table: key, speaker, label, predicted, and a probability for each class name.
+    def write(self, path: Path) -> None:
+        """Write a CSV table of all that is known of each clip, with a probability column for each class name.
 
-        Args:
-            path: The file.
-            leaky: Whether they come of a leaky split; a last column ``leaky`` then says ``yes`` of each.
+        Of a leaky split a last column ``leaky`` says ``yes`` of each.
         """
+        columns = {"key": self.key, "speaker": self.speaker}
+        columns |= {name: values for name, values in (("fold", self.fold), ("seed", self.seed)) if values}
+        columns |= {name: tuple(self.names[i] for i in getattr(self, name)) for name in ("label", "predicted")}
+        columns |= {name: tuple(f"{p:.6f}" for p in self.probabilities[:, i]) for i, name in enumerate(self.names)}
+        columns |= {**self.groups, **({"leaky": ("yes",) * len(self)} if self.leaky else {})}
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["key", "speaker", "label", "predicted", *self.names, *["leaky"] * leaky])
-            for i, predicted in enumerate(self.predicted):
-                cells = [self.key[i], self.speaker[i], self.names[self.label[i]], self.names[predicted]]
-                writer.writerow([*cells, *(f"{p:.6f}" for p in self.probabilities[i]), *["yes"] * leaky])
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
 
 
-def predict_rows(
-    model: EmotionModel,
-    corpus: PreparedCorpus,
-    rows: Sequence[Row],
-    *,
-    device: torch.device,
-    batch_size: int = 16,
-    workers: int = 0,
-    progress: bool = True,
-) -> dict[str, Predictions]:
-    """Let a model answer for some clips of a prepared folder, once with all it reads and once with each modality alone.
-
-    Args:
-        model: The model.
-        corpus: The prepared folder.
-        rows: The clips.
-        device: Where the model runs.
-        batch_size: Clips in a batch.
-        workers: Processes that read clips.
-        progress: Whether to show a progress bar on standard error.
-
-    Returns:
-        The answers by what was read, as ``video+audio``, ``video`` and ``audio``; the first holds every clip, those of
-        one modality the clips that have it.
-
-    Raises:
-        ClipError: A prepared clip is missing or damaged.
-    """
-    dataset = ClipDataset(corpus, rows, model.config)
-    layout = make_layout(model.config, corpus.config)
-    loader = DataLoader(Windows(dataset), batch_size=batch_size, num_workers=workers, collate_fn=list)
-    model = model.to(device).eval()
-    answers: dict[str, list[torch.Tensor]] = {}
-    with torch.inference_mode():
-        for clips in tqdm(loader, desc="evaluate", unit="batch", disable=not progress):
-            batch = layout.collate([window for clip in clips for window in clip])
-            counts = [len(clip) for clip in clips]
-            for name, variant in _variants(batch.to(device), model.config.modalities):
-                each = model(variant).logits.double().softmax(dim=1).cpu()
-                answers.setdefault(name, []).append(torch.stack([x.mean(dim=0) for x in each.split(counts)]))
-    every = {name: _gather(model, rows, dataset, torch.cat(parts)) for name, parts in answers.items()}
-    return {
-        name: found if "+" in name else found.where(np.array([getattr(row, name) is not None for row in rows]))
-        for name, found in every.items()
-    }
-
-
-def _variants(batch: Batch, modalities: Sequence[Modality]) -> Iterator[tuple[str, Batch]]:
-    """Yield the batch as it is and, where the model reads several modalities, with each alone."""
-    yield "+".join(modalities), batch
-    for kept in modalities if len(modalities) > 1 else ():
-        alone = batch
-        for other in modalities:
-            alone = alone if other == kept else alone.without(other)
-        yield kept, alone
-
-
-def _gather(model: EmotionModel, rows: Sequence[Row], dataset: ClipDataset, probabilities: torch.Tensor) -> Predictions:
-    labels = np.array(dataset.labels, np.int64)
-    names = model.config.label_set.names
-    return Predictions(
-        names, tuple(r.key for r in rows), tuple(r.speaker or "" for r in rows), labels, probabilities.numpy()
-    )
+def _take(values: tuple[str, ...], chosen: NDArray[np.intp]) -> tuple[str, ...]:
+    return tuple(values[i] for i in chosen) if values else ()

@@ -13,7 +13,7 @@ from jinja2 import UndefinedError
 
 from mmer.evaluation.metrics import summarise
 from mmer.evaluation.predictions import Predictions
-from mmer.evaluation.report import draw_confusion, write_report
+from mmer.evaluation.report.page import draw_confusion, write_report
 
 NAMES = ("happy", "sad", "<b>angry</b>")
 PNG = b"\x89PNG\r\n\x1a\n"

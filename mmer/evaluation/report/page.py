@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens without a network, and its figures."""
+"""The page of a report, and its figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from mmer.atomic import replacing
 def write_report(output: Path, metrics: dict[str, Any]) -> None:
     """Write index.html and confusion.png into a folder."""
     picture = draw_confusion(metrics["confusion"], metrics["labels"], leaky=bool(metrics["leaks"]))
-    environment = Environment(loader=PackageLoader("mmer.evaluation", "."), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("report.html.jinja").render(
+    environment = Environment(
+        loader=PackageLoader("mmer.evaluation.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("page.html.jinja").render(
         metrics=metrics, confusion=base64.b64encode(picture).decode()
     )
     _replace(output / "confusion.png", picture)
