@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmer.evaluation.explain import Explanation
 from mmer.evaluation.predictions import Predictions
 
 
@@ -36,6 +37,7 @@ class System:
         oracle: Its answers at the epoch that is best on the test itself, which is no honest choice.
         subsets: Its answers from fewer modalities, by these, as ``audio``; of the clips that have them.
         degraded: Its answers about clips that were made worse.
+        explanations: Why it answered so, for some clips.
         training: The course of its training; None where no log was given.
     """
 
@@ -45,4 +47,5 @@ class System:
     oracle: Predictions | None = None
     subsets: Mapping[str, Predictions] = field(default_factory=dict)
     degraded: Sequence[Degraded] = ()
+    explanations: Sequence[Explanation] = ()
     training: Mapping[str, Any] | None = None
