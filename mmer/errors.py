@@ -29,6 +29,14 @@ class CheckpointError(MmerError):
     """A checkpoint or a weights file that cannot be read or does not fit."""
 
 
+class PredictionsError(MmerError):
+    """A file of predictions that cannot be scored, or systems that cannot be compared."""
+
+
+class CrossvalError(MmerError):
+    """A cross-validation that cannot go on: a training failed, a fold is missing, a folder holds another one."""
+
+
 class ClipError(MmerError):
     """One clip that cannot be read.
 

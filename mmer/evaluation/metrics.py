@@ -1,19 +1,21 @@
-"""Scores, all from confusion matrices, so that thousands of resamples cost one matrix product."""
+"""Scores, all from sums over clips, so that thousands of resamples cost a few matrix products.
+
+torchmetrics has most of them, for one set of clips at a time and in single precision; tests hold these against its, and
+against scikit-learn's.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.ranking import Ranking, areas, rank
 
-LEVEL = 0.95
-"""Of the confidence intervals."""
-
-_DRAWS = 10_000_000  # numbers drawn at once; resamples of 50,000 clips would need a gigabyte
+BINS = 15
+"""Of the expected calibration error, all of the same width."""
 
 Array = NDArray[np.float64]
 
@@ -56,71 +58,163 @@ def f1(confusion: NDArray[Any]) -> Array:
     return _divide(2 * _hits(confusion), confusion.sum(axis=-1) + confusion.sum(axis=-2))
 
 
+def weighted_f1(confusion: NDArray[Any]) -> Array:
+    """Mean F1, each class weighed by its clips."""
+    support = confusion.sum(axis=-1)
+    return _divide((f1(confusion) * support).sum(axis=-1), support.sum(axis=-1))
+
+
 SCORES = {"accuracy": accuracy, "uar": uar, "macro_f1": macro_f1}
 """The headline scores."""
 
+EVERY_SCORE = (*SCORES, "weighted_f1", "top2", "auroc", "average_precision", "ece", "brier", "log_loss")
+"""The names of all scores, in the order of tables."""
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A 95% bootstrap interval.
-
-    Args:
-        low: Its lower end.
-        high: Its upper end.
-    """
-
-    low: float
-    high: float
+ERRORS = ("ece", "brier", "log_loss")
+"""The scores that are the better the smaller they are."""
 
 
-def bootstrap(predictions: Predictions, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Return percentile intervals of the headline scores, by resampling speakers (Efron 1979).
-
-    Clips of one speaker resemble each other, so whole speakers are drawn; with a single speaker clips are drawn. A clip
-    whose speaker nobody knows is drawn alone.
+class Tally:
+    """What all scores follow from, summed up for each unit of clips: then any resample of units is quickly scored.
 
     Args:
         predictions: The answers.
-        resamples: How many times to draw.
-        seed: Seed of the draws.
+        unit: To which unit each clip belongs, [n].
+        count: How many units there are.
     """
-    pairs = zip(predictions.speaker, predictions.key, strict=True)
-    names, unit = np.unique([speaker or f" {key}" for speaker, key in pairs], return_inverse=True)  # no name begins so
-    if len(names) < 2:
-        unit = np.arange(len(predictions))
-    count, classes = int(unit.max()) + 1, len(predictions.names)
-    cells = predictions.label * classes + predictions.predicted
-    table = np.zeros((count, classes * classes))
-    np.add.at(table, (unit, cells), 1)
-    generator, at_once = np.random.default_rng(seed), max(1, _DRAWS // count)
-    draws = (
-        generator.multinomial(count, np.full(count, 1 / count), size=min(at_once, resamples - done)) @ table
-        for done in range(0, resamples, at_once)
-    )
-    resampled = np.concatenate(list(draws)).reshape(resamples, classes, classes)
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return {name: Interval(*(float(q) for q in np.quantile(score(resampled), tails))) for name, score in SCORES.items()}
+
+    def __init__(self, predictions: Predictions, unit: NDArray[np.int64], count: int) -> None:
+        classes, ones = len(predictions.names), np.ones(len(predictions))
+        cells = predictions.label * classes + predictions.predicted
+        confidence, right = _confidence(predictions)
+        self._classes = classes
+        self._size = _sums(unit, count, ones)
+        self._confusion = _sums(unit * classes**2 + cells, count * classes**2, ones).reshape(count, -1)
+        gaps = _sums(unit * BINS + _bins(confidence), count * BINS, right - confidence)
+        self._gaps = gaps.reshape(count, -1)
+        each = {"top2": _among_two(predictions), "brier": _brier(predictions), "log_loss": _log_loss(predictions)}
+        self._means = {name: _sums(unit, count, values) for name, values in each.items()}
+        self._rankings = [Ranking(*rank(predictions, i), unit, count) for i in range(classes)]
+
+    def scores(self, weight: Array) -> dict[str, Array]:
+        """Return every score, [r] each, NaN where there is none.
+
+        Args:
+            weight: How often each unit counts, [r u].
+        """
+        confusion = (weight @ self._confusion).reshape(-1, self._classes, self._classes)
+        size = weight @ self._size
+        found = {name: score(confusion) for name, score in {**SCORES, "weighted_f1": weighted_f1}.items()}
+        found |= {name: _divide(weight @ sums, size) for name, sums in self._means.items()}
+        found["ece"] = _divide(np.abs(weight @ self._gaps).sum(axis=1), size)
+        auroc, precise = zip(*(ranking.areas(weight) for ranking in self._rankings), strict=True)
+        found |= {"auroc": _mean(np.stack(auroc)), "average_precision": _mean(np.stack(precise))}
+        return {name: found[name] for name in EVERY_SCORE}
 
 
 def summarise(predictions: Predictions) -> dict[str, Any]:
     """Return all scores of some answers as plain data."""
-    confusion = confusion_matrix(predictions.label, predictions.predicted, len(predictions.names))
-    intervals = bootstrap(predictions)
-    columns = zip(precision(confusion), recall(confusion), f1(confusion), confusion.sum(axis=1), strict=True)
+    from mmer.evaluation.intervals import LEVEL, Units, bootstrap
+
+    units = Units.of(predictions)
+    found, intervals = score(predictions), bootstrap(predictions, units)
     return {
         "n": len(predictions),
-        **{name: float(score(confusion)) for name, score in SCORES.items()},
+        **found,
         "interval": {
             "level": LEVEL,
-            "unit": "speaker" if len(set(predictions.speaker)) > 1 else "clip",
-            **{name: [interval.low, interval.high] for name, interval in intervals.items()},
+            "unit": units.kind,
+            **{name: [x.low, x.high] for name, x in intervals.items() if x},
         },
-        "per_class": {
-            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-            for name, (p, r, f, n) in zip(predictions.names, columns, strict=True)
-        },
-        "confusion": confusion.tolist(),
+        "per_class": score_classes(predictions),
+        "confusion": count_answers(predictions).tolist(),
     }
+
+
+def score(predictions: Predictions) -> dict[str, float]:
+    """Return every score of some answers, NaN where there is none."""
+    tally = Tally(predictions, np.zeros(len(predictions), np.int64), 1)
+    return {name: float(value[0]) for name, value in tally.scores(np.ones((1, 1))).items()}
+
+
+def score_classes(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return the scores of each class by its name; an area is NaN where a class has no clips."""
+    confusion = count_answers(predictions)
+    areas_of = [areas(predictions, i) for i in range(len(predictions.names))]
+    columns = {
+        "precision": precision(confusion).tolist(),
+        "recall": recall(confusion).tolist(),
+        "f1": f1(confusion).tolist(),
+        "auroc": [area for area, _ in areas_of],
+        "average_precision": [area for _, area in areas_of],
+        "support": confusion.sum(axis=1).tolist(),
+        "predicted": confusion.sum(axis=0).tolist(),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return {name: dict(zip(columns, row, strict=True)) for name, row in zip(predictions.names, rows, strict=True)}
+
+
+def count_answers(predictions: Predictions) -> NDArray[np.int64]:
+    """Return the confusion matrix of some answers."""
+    return confusion_matrix(predictions.label, predictions.predicted, len(predictions.names))
+
+
+def reliability(predictions: Predictions) -> list[dict[str, float]]:
+    """Return for each bin of confidence how many clips it has, and their mean confidence and accuracy, NaN of none."""
+    confidence, right = _confidence(predictions)
+    bins, edges = _bins(confidence), np.linspace(0, 1, BINS + 1)
+    n = np.bincount(bins, minlength=BINS)
+    means = [_sums(bins, BINS, values) / np.where(n, n, np.nan) for values in (confidence, right)]
+    columns = zip(edges[:-1], edges[1:], n, *means, strict=True)
+    return [
+        {"low": float(low), "high": float(high), "n": int(k), "confidence": float(c), "accuracy": float(a)}
+        for low, high, k, c, a in columns
+    ]
+
+
+def _confidence(predictions: Predictions) -> tuple[Array, Array]:
+    """Return the probability of each predicted class, and 1 where it is right."""
+    predicted = predictions.predicted
+    confidence = predictions.probabilities[np.arange(len(predictions)), predicted]
+    return confidence, (predicted == predictions.label).astype(np.float64)
+
+
+def _bins(confidence: Array) -> NDArray[np.int64]:
+    """Return each clip's bin; a bin holds its upper edge (Guo et al. 2017), the first its lower too."""
+    edges = np.linspace(0, 1, BINS + 1)
+    bins: NDArray[np.int64] = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    return bins
+
+
+def _among_two(predictions: Predictions) -> Array:
+    """Return 1 where the true class is among the two likeliest; of equals the later counts, as in scikit-learn."""
+    likeliest = np.argsort(predictions.probabilities, axis=1, kind="stable")[:, -2:]
+    among: NDArray[np.bool_] = (likeliest == predictions.label[:, None]).any(axis=1)
+    return among.astype(np.float64)
+
+
+def _brier(predictions: Predictions) -> Array:
+    truth = np.eye(len(predictions.names))[predictions.label]
+    distance: Array = ((predictions.probabilities - truth) ** 2).sum(axis=1)
+    return distance
+
+
+def _log_loss(predictions: Predictions) -> Array:
+    """Return the negative logarithm of each true class's probability; as in scikit-learn no less than epsilon."""
+    true = predictions.probabilities[np.arange(len(predictions)), predictions.label]
+    loss: Array = -np.log(np.clip(true, np.finfo(np.float64).eps, 1))
+    return loss
+
+
+def _sums(index: NDArray[np.int64], count: int, values: Array) -> Array:
+    return np.asarray(np.bincount(index, weights=values, minlength=count), np.float64)
+
+
+def _mean(values: Array) -> Array:
+    """Return the mean over the first axis of those that are not NaN; NaN of none."""
+    known = ~np.isnan(values)
+    n = np.count_nonzero(known, axis=0)
+    return np.where(n > 0, _divide(np.where(known, values, 0).sum(axis=0), n), np.nan)
 
 
 def _hits(confusion: NDArray[Any]) -> NDArray[Any]:

@@ -16,13 +16,15 @@ class Degraded:
 
     Args:
         kind: What was done to them, as ``audio_noise``.
-        level: How much, in the kind's unit.
+        level: How much, in the kind's unit; None is the same clips unharmed, the first of each kind.
         predictions: The answers.
+        unit: What the level counts, as ``dB SNR``.
     """
 
     kind: str
-    level: float
+    level: float | None
     predictions: Predictions
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class System:
     Args:
         name: What the report calls it.
         predictions: Its answers, from all that it reads.
-        about: What else metrics.json says of it: ``source``, ``about``, ``corpus``, ``notes``, ``leaks``; see
-            docs/metrics.md.
+        about: What else metrics.json says of it: ``source``, ``protocol``, ``corpus``, ``notes``, ``leaks`` and the
+            rest of a SYSTEM in docs/metrics.md that its answers do not tell.
         oracle: Its answers at the epoch that is best on the test itself, which is no honest choice.
         subsets: Its answers from fewer modalities, by these, as ``audio``; of the clips that have them.
         degraded: Its answers about clips that were made worse.

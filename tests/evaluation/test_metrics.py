@@ -1,10 +1,9 @@
-"""Scores, against scikit-learn and torchmetrics; intervals, against what they must be."""
+"""Scores, against scikit-learn and torchmetrics."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -12,182 +11,230 @@ import torch
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.functional.classification import multiclass_auroc, multiclass_calibration_error
 
 from mmer.evaluation.metrics import (
+    EVERY_SCORE,
     SCORES,
     accuracy,
-    bootstrap,
     confusion_matrix,
+    count_answers,
     f1,
     macro_f1,
     precision,
     recall,
-    summarise,
+    reliability,
+    score,
+    score_classes,
     uar,
 )
 from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.ranking import areas
 
-Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
 EXACT = 1e-9
 
 
-def cases(count: int = 320) -> Iterator[tuple[Labels, Labels, int]]:
-    """Yield random true and predicted classes: few or many, balanced or not, with classes that never occur."""
+def cases(count: int = 1000) -> Iterator[Predictions]:
+    """Yield random answers: few or many, classes that never occur or are never predicted, ties, answers given apart."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         classes, clips = int(rng.integers(1, 10)), int(rng.integers(1, 60))
-        label, guess = (rng.choice(classes, clips, p=rng.dirichlet(np.full(classes, 0.5))) for _ in range(2))
-        predicted = np.where(rng.random(clips) < rng.random(), label, guess)
-        yield label.astype(np.int64), predicted.astype(np.int64), classes
+        label = rng.choice(classes, clips, p=rng.dirichlet(np.full(classes, 0.5))).astype(np.int64)
+        surer = np.eye(classes)[label] * rng.random()
+        match rng.integers(4):
+            case 0:
+                probabilities = rng.dirichlet(np.full(classes, 0.5), clips) + surer
+            case 1:
+                probabilities = rng.multinomial(4, np.full(classes, 1 / classes), clips) + 4 * (surer > 0.5)
+            case 2:
+                probabilities = np.eye(classes)[np.where(rng.random(clips) < 0.5, label, rng.integers(classes))]
+            case _:
+                probabilities = np.full((clips, classes), 1.0)
+        probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+        given = rng.integers(classes, size=clips) if rng.random() < 0.3 else None
+        yield make(label, probabilities, given)
+
+
+def make(label: Sequence[int] | NDArray[np.int64], probabilities: Probabilities, given: object = None) -> Predictions:
+    clips, classes = probabilities.shape
+    return Predictions(
+        tuple("abcdefghi"[:classes]),
+        tuple(f"clip {i}" for i in range(clips)),
+        ("",) * clips,
+        np.array(label),
+        probabilities,
+        None if given is None else np.array(given),
+    )
 
 
 CASES = list(cases())
+QUICK = CASES[:150]
 
 
-def test_the_cases_hold_empty_classes_single_classes_and_single_clips() -> None:
-    assert sum(len(set(label)) < classes for label, _, classes in CASES) > 50
-    assert sum(len(set(label)) == 1 for label, _, _ in CASES) > 20
-    assert sum(bool(set(predicted) - set(label)) for label, predicted, _ in CASES) > 50
-    assert sum(len(label) == 1 for label, _, _ in CASES) > 1
+def test_the_cases_hold_whatever_happens() -> None:
+    def times(what: Sequence[bool]) -> int:
+        return sum(what)
+
+    assert times([len(set(x.label)) < len(x.names) for x in QUICK]) > 40
+    assert times([len(set(x.label)) == 1 for x in QUICK]) > 15
+    assert times([len(x) == 1 for x in CASES]) > 5
+    assert times([bool(set(x.predicted) - set(x.label)) for x in QUICK]) > 30
+    assert times([x.given is not None and (x.given != x.probabilities.argmax(axis=1)).any() for x in QUICK]) > 20
+    assert times([len(set(x.probabilities.ravel())) < x.probabilities.size / 2 for x in QUICK]) > 60
+
+
+def expect(x: Predictions) -> dict[str, float]:
+    """Return the scores as scikit-learn has them."""
+    names, truth = range(len(x.names)), np.eye(len(x.names))[x.label]
+    several = len(x.names) > 1
+    auroc = [reference.roc_auc_score(truth[:, i], x.probabilities[:, i]) for i in names if 0 < truth[:, i].mean() < 1]
+    areas = [reference.average_precision_score(truth[:, i], x.probabilities[:, i]) for i in names if truth[:, i].any()]
+    return {
+        "accuracy": reference.accuracy_score(x.label, x.predicted),
+        "uar": reference.balanced_accuracy_score(x.label, x.predicted),
+        "macro_f1": reference.f1_score(x.label, x.predicted, average="macro", zero_division=0),
+        "weighted_f1": reference.f1_score(x.label, x.predicted, average="weighted", zero_division=0),
+        "top2": reference.top_k_accuracy_score(x.label, x.probabilities, k=2, labels=names) if len(names) > 2 else 1.0,
+        "auroc": np.mean(auroc) if auroc else np.nan,
+        "average_precision": np.mean(areas),
+        "ece": expected_calibration_error(x),
+        "brier": ((x.probabilities - truth) ** 2).sum(axis=1).mean(),
+        "log_loss": reference.log_loss(x.label, x.probabilities, labels=names) if several else 0.0,
+    }
+
+
+def expected_calibration_error(x: Predictions) -> float:
+    """Return it as its paper says it, bin by bin."""
+    sure = np.array([x.probabilities[i, p] for i, p in enumerate(x.predicted)])
+    right = x.predicted == x.label
+    total = 0.0
+    for i in range(15):
+        inside = (sure <= (i + 1) / 15) & ((sure > i / 15) | (i == 0))
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+    return total
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
-def test_scores_are_scikit_learn_s() -> None:
-    for label, predicted, classes in CASES:
-        found = confusion_matrix(label, predicted, classes)
-        names = range(classes)
-        np.testing.assert_array_equal(found, reference.confusion_matrix(label, predicted, labels=names))
-        p, r, f, _ = reference.precision_recall_fscore_support(label, predicted, labels=names, zero_division=0)
-        pairs = (
-            (accuracy(found), reference.accuracy_score(label, predicted)),
-            (uar(found), reference.balanced_accuracy_score(label, predicted)),
-            (macro_f1(found), reference.f1_score(label, predicted, average="macro", zero_division=0)),
-            (precision(found), p),
-            (recall(found), r),
-            (f1(found), f),
+@pytest.mark.parametrize("chosen", [CASES[:40], pytest.param(CASES, marks=pytest.mark.slow)], ids=["some", "all 1,000"])
+def test_scores_are_scikit_learn_s(chosen: list[Predictions]) -> None:
+    for x in chosen:
+        found, names = score(x), range(len(x.names))
+        assert list(found) == list(EVERY_SCORE)
+        for name, value in expect(x).items():
+            assert found[name] == pytest.approx(value, abs=EXACT, nan_ok=True), name
+        counts = count_answers(x)
+        np.testing.assert_array_equal(counts, reference.confusion_matrix(x.label, x.predicted, labels=names))
+        p, r, f, n = reference.precision_recall_fscore_support(x.label, x.predicted, labels=names, zero_division=0)
+        np.testing.assert_allclose([precision(counts), recall(counts), f1(counts)], [p, r, f], rtol=0, atol=EXACT)
+        assert [one["support"] for one in score_classes(x).values()] == n.tolist()
+
+
+@pytest.mark.parametrize("chosen", [CASES[:40], pytest.param(CASES, marks=pytest.mark.slow)], ids=["some", "all 1,000"])
+def test_areas_of_a_class_and_of_all_pairs_are_scikit_learn_s(chosen: list[Predictions]) -> None:
+    for x in chosen:
+        truth = np.eye(len(x.names))[x.label]
+        for i in (*range(len(x.names)), None):
+            of, by = (truth, x.probabilities) if i is None else (truth[:, i], x.probabilities[:, i])
+            auroc, average_precision = areas(x, i)
+            if 0 < of.mean() < 1:
+                assert auroc == pytest.approx(reference.roc_auc_score(of.ravel(), by.ravel()), abs=EXACT)
+            else:
+                assert np.isnan(auroc)
+            if of.any():
+                expected = reference.average_precision_score(of.ravel(), by.ravel())
+                assert average_precision == pytest.approx(expected, abs=EXACT)
+            else:
+                assert np.isnan(average_precision)
+
+
+def test_brier_is_scikit_learn_s() -> None:
+    for x in (case for case in QUICK if len(case.names) > 1):
+        expected = (
+            reference.brier_score_loss(
+                x.label, x.probabilities, labels=range(len(x.names)), scale_by_half=False, pos_label=None
+            )
+            if len(x.names) > 2
+            else 2 * reference.brier_score_loss(x.label, x.probabilities[:, 1], pos_label=1)
         )
-        for ours, theirs in pairs:
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=EXACT)
+        assert score(x)["brier"] == pytest.approx(expected, abs=EXACT)
 
 
 def test_scores_are_torchmetrics_where_it_means_the_same() -> None:
     """It also counts a class as missed that was predicted and never occurs; so only where every class occurs."""
-    complete = [case for case in CASES if case[2] > 1 and len(set(case[0])) == case[2]]
-    assert len(complete) > 50
-    for label, predicted, classes in complete:
-        found, pair = confusion_matrix(label, predicted, classes), (torch.tensor(predicted), torch.tensor(label))
-        assert float(accuracy(found)) == pytest.approx(MulticlassAccuracy(classes, average="micro")(*pair).item())
-        assert float(uar(found)) == pytest.approx(MulticlassAccuracy(classes, average="macro")(*pair).item())
-        assert float(macro_f1(found)) == pytest.approx(MulticlassF1Score(classes, average="macro")(*pair).item())
+    complete = [x for x in CASES if len(x.names) > 1 and len(set(x.label)) == len(x.names)]
+    assert len(complete) > 100
+    for x in complete[:100]:
+        classes, pair = len(x.names), (torch.tensor(x.predicted), torch.tensor(x.label))
+        found = score(x)
+        assert found["accuracy"] == pytest.approx(MulticlassAccuracy(classes, average="micro")(*pair).item())
+        assert found["uar"] == pytest.approx(MulticlassAccuracy(classes, average="macro")(*pair).item())
+        assert found["macro_f1"] == pytest.approx(MulticlassF1Score(classes, average="macro")(*pair).item())
+        pair = (torch.tensor(x.probabilities), torch.tensor(x.label))
+        assert found["auroc"] == pytest.approx(multiclass_auroc(*pair, num_classes=classes).item(), abs=1e-6)
+
+
+def test_ece_is_torchmetrics_within_the_bins() -> None:
+    """On an edge it takes the next bin."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        x = make(rng.integers(4, size=40), rng.dirichlet(np.full(4, 0.5), 40))
+        pair = (torch.tensor(x.probabilities), torch.tensor(x.label))
+        expected = multiclass_calibration_error(*pair, num_classes=4, n_bins=15, norm="l1").item()
+        assert score(x)["ece"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_of_a_case_worked_out_by_hand() -> None:
+    x = make([0, 0, 1, 2], np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.8, 0.1], [0.5, 0.2, 0.3]]))
+    found = score(x)
+    assert found["accuracy"] == 0.5  # right, wrong, right, wrong
+    assert found["uar"] == 0.5  # (1/2 + 1 + 0) / 3
+    assert found["top2"] == 0.75  # the second clip's class is its third
+    assert found["brier"] == pytest.approx((0.26 + 0.98 + 0.06 + 0.78) / 4)
+    assert found["log_loss"] == pytest.approx(-np.log([0.6, 0.2, 0.8, 0.3]).mean())
+    assert found["ece"] == pytest.approx((abs(0.6 - 1) + abs(0.5 + 0.5 - 0) + abs(0.8 - 1)) / 4)
+    assert found["auroc"] == pytest.approx((0.75 + 1 + 5 / 6) / 3)
 
 
 def test_many_matrices_are_scored_at_once_as_each_alone() -> None:
     stack = np.random.default_rng(0).integers(0, 5, (20, 4, 4))
-    for score in (*SCORES.values(), precision, recall, f1):
-        np.testing.assert_allclose(score(stack), np.stack([score(one) for one in stack]), rtol=0, atol=EXACT)
+    for each in (*SCORES.values(), precision, recall, f1):
+        np.testing.assert_allclose(each(stack), np.stack([each(one) for one in stack]), rtol=0, atol=EXACT)
 
 
 def test_no_clips_score_zero_and_warn_nobody() -> None:
     with warnings.catch_warnings(action="error"):
-        assert [float(score(np.zeros((3, 3)))) for score in SCORES.values()] == [0, 0, 0]
+        assert [float(each(np.zeros((3, 3)))) for each in SCORES.values()] == [0, 0, 0]
 
 
-# --- intervals
+def test_a_confusion_matrix_has_the_truth_in_its_rows() -> None:
+    counts = confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 0]), 3)
+    assert counts.tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 0]]
+    assert (float(accuracy(counts)), float(uar(counts)), float(macro_f1(counts))) == (0, 0, 0)
 
 
-def make(right: NDArray[np.bool_], speakers: NDArray[np.int64], classes: int = 2) -> Predictions:
-    """Make answers that are right or wrong, with labels in turn."""
-    label = np.arange(len(right)) % classes
-    predicted = np.where(right, label, (label + 1) % classes)
-    probabilities = np.full((len(right), classes), 0.1)
-    probabilities[np.arange(len(right)), predicted] = 0.9
-    names = tuple("abcdefgh"[:classes])
-    keys = tuple(f"clip {i}" for i in range(len(right)))
-    return Predictions(names, keys, tuple(f"{s:03}" for s in speakers), label.astype(np.int64), probabilities)
+def test_a_bin_of_the_reliability_holds_its_upper_edge_and_says_nothing_when_empty() -> None:
+    sure = np.array([0.6, 0.61, 0.66, 1.0])
+    x = make([0, 0, 1, 0], np.stack([sure, 1 - sure], axis=1))
+    bins = reliability(x)
+    assert len(bins) == 15
+    assert [one["n"] for one in bins] == [0] * 8 + [1, 2] + [0] * 4 + [1]
+    assert (bins[8]["confidence"], bins[8]["accuracy"]) == (0.6, 1)
+    assert (bins[9]["confidence"], bins[9]["accuracy"]) == (pytest.approx(0.635), 0.5)
+    assert np.isnan([bins[0]["confidence"], bins[0]["accuracy"]]).all()
 
 
-def draw(speakers: int, clips: int, share: float = 0.7, classes: int = 4) -> Predictions:
-    right = np.random.default_rng(1).random(speakers * clips) < share
-    return make(right, np.arange(speakers).repeat(clips), classes)
+def test_a_system_is_as_sure_as_of_what_it_says() -> None:
+    x = make([0, 1], np.array([[0.8, 0.2], [0.7, 0.3]]), given=[0, 1])
+    assert score(x)["accuracy"] == 1
+    assert score(x)["ece"] == pytest.approx((0.2 + 0.7) / 2)
 
 
-@pytest.mark.parametrize(("speakers", "clips"), [(4, 60), (24, 10), (1, 100)])
-def test_an_interval_holds_the_score_itself(speakers: int, clips: int) -> None:
-    predictions = draw(speakers, clips)
-    scores, intervals = summarise(predictions), bootstrap(predictions)
-    for name in SCORES:
-        assert intervals[name].low < scores[name] < intervals[name].high
-        assert scores["interval"][name] == [intervals[name].low, intervals[name].high]
-
-
-def test_a_perfect_classifier_has_no_interval_to_speak_of() -> None:
-    for interval in bootstrap(draw(6, 12, share=1.1)).values():
-        assert (interval.low, interval.high) == (1, 1)
-
-
-@pytest.mark.parametrize("share", [0.5, 0.9])
-def test_with_one_clip_a_speaker_the_interval_is_that_of_a_proportion(share: float) -> None:
-    clips = 500
-    right = np.arange(clips) < share * clips
-    interval = bootstrap(make(right, np.arange(clips)))["accuracy"]
-    half = 1.96 * np.sqrt(share * (1 - share) / clips)
-    assert interval.low == pytest.approx(share - half, abs=0.005)
-    assert interval.high == pytest.approx(share + half, abs=0.005)
-
-
-def test_more_clips_of_the_same_speakers_say_nothing_new() -> None:
-    right = np.random.default_rng(2).random(40) < 0.7
-    once = bootstrap(make(right, np.arange(40)))
-    often = bootstrap(make(right.repeat(8), np.arange(40).repeat(8)))
-    assert once["accuracy"] == often["accuracy"]
-
-
-def test_an_interval_over_speakers_is_wider_where_clips_of_one_resemble_each_other() -> None:
-    right = np.arange(10).repeat(30) % 2 == 0  # every speaker is all right or all wrong
-    speakers = bootstrap(make(right, np.arange(10).repeat(30)))["accuracy"]
-    clips = bootstrap(make(right, np.arange(300)))["accuracy"]
-    assert speakers.high - speakers.low > 3 * (clips.high - clips.low)
-
-
-def test_a_single_speaker_s_clips_are_drawn_instead() -> None:
-    right = np.random.default_rng(3).random(50) < 0.7
-    assert bootstrap(make(right, np.zeros(50, np.int64))) == bootstrap(make(right, np.arange(50)))
-    assert summarise(make(right, np.zeros(50, np.int64)))["interval"]["unit"] == "clip"
-    assert summarise(make(right, np.arange(50) % 2))["interval"]["unit"] == "speaker"
-
-
-def test_a_clip_of_nobody_knows_whom_is_drawn_alone() -> None:
-    right = np.random.default_rng(4).random(60) < 0.7
-    known = make(right, np.arange(60) // 20)
-    some = replace(known, speaker=tuple(name if i < 20 else "" for i, name in enumerate(known.speaker)))
-    alone = replace(known, speaker=tuple(name if i < 20 else f"nobody {i}" for i, name in enumerate(known.speaker)))
-    assert bootstrap(some)["accuracy"].low == pytest.approx(bootstrap(alone)["accuracy"].low, abs=0.03)
-    assert bootstrap(some) != bootstrap(replace(some, speaker=tuple(name or "one" for name in some.speaker)))
-
-
-def test_many_clips_are_drawn_in_shares_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = bootstrap(draw(20, 10))
-    monkeypatch.setattr("mmer.evaluation.metrics._DRAWS", 333)
-    assert bootstrap(draw(20, 10)) == whole
-
-
-def test_an_interval_is_decided_by_its_seed() -> None:
-    predictions = draw(10, 10)
-    assert bootstrap(predictions) == bootstrap(predictions, seed=0)
-    assert bootstrap(predictions) != bootstrap(predictions, seed=1)
-
-
-def test_a_summary_is_plain_data_in_the_order_of_the_classes() -> None:
-    predictions = make(np.array([True, True, False, True]), np.arange(4), classes=3)  # labels 0 1 2 0, answers 0 1 0 0
-    summary = summarise(predictions)
-    assert (summary["n"], summary["accuracy"], summary["uar"]) == (4, 0.75, pytest.approx(2 / 3))
-    assert summary["confusion"] == [[2, 0, 0], [0, 1, 0], [1, 0, 0]]
-    assert list(summary["per_class"]) == ["a", "b", "c"]
-    assert summary["per_class"]["a"] == {
-        "precision": pytest.approx(2 / 3),
-        "recall": 1.0,
-        "f1": pytest.approx(0.8),
-        "support": 2,
-    }
-    assert summary["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+def test_a_class_without_clips_has_no_area() -> None:
+    classes = score_classes(make([0, 1, 0], np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])))
+    assert list(classes) == ["a", "b", "c"]
+    assert (classes["a"]["auroc"], classes["a"]["support"], classes["a"]["predicted"]) == (0.5, 2, 1)
+    assert np.isnan([classes["c"]["auroc"], classes["c"]["average_precision"]]).all()
+    assert (classes["c"]["precision"], classes["c"]["support"], classes["c"]["predicted"]) == (0, 0, 1)
