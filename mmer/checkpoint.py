@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from mmer.atomic import replacing
 from mmer.calibration import Calibration
 from mmer.config import ModelConfig, PrepareConfig, SplitConfig, from_plain, to_plain
 from mmer.corpora.leaks import mark_clips
 from mmer.corpora.manifest import Row
 from mmer.corpora.splits import PARTS, Split, speakers_by_part
 from mmer.encoders.weights import load_plain
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, ConfigError
 from mmer.model import EmotionModel, build_model
 
 CARD = "mmer"
@@ -66,6 +69,11 @@ class Card:
     notes: list[str] = field(default_factory=list)
     marks: str = ""
     calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        scales, classes = len(self.calibration.scale) if self.calibration else 1, len(self.model.label_set.names)
+        if scales not in (1, classes):
+            raise ConfigError(f"the calibration has scales for {scales} classes and the model has {classes}")
 
     @classmethod
     def of_split(cls, dealt: Split, rows: Iterable[Row], /, **rest: Any) -> Card:
@@ -122,6 +130,25 @@ def read_checkpoint(path: Path) -> tuple[EmotionModel, Card]:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"checkpoint {path} does not fit its own description: {reason}") from error
     return model.eval(), card
+
+
+def write_calibration(path: Path, calibration: Calibration | None, output: Path | None = None) -> None:
+    """Write a calibration into a checkpoint's card, or take it out; all else that the file holds stays.
+
+    Args:
+        path: The checkpoint.
+        calibration: The calibration; None takes out what is there.
+        output: The file to write; None writes into the checkpoint itself, and into what a link points to.
+
+    Raises:
+        CheckpointError: The file is missing, is no checkpoint of mmer's, or is of another version.
+        ConfigError: The calibration is one of other classes.
+    """
+    data = load_checkpoint(path)
+    replace(read_card(data, f"checkpoint {path}"), calibration=calibration)  # so that only what can be read is written
+    card = {**data[CARD]["card"], "calibration": None if calibration is None else to_plain(calibration)}
+    with replacing((output or path).resolve()) as temporary, temporary.open("wb") as file:
+        torch.save({**data, CARD: {**data[CARD], "card": card}}, file)
 
 
 def checkpoint_hash(path: Path) -> str:

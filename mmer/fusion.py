@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmer.batch import Tokens
@@ -44,14 +44,55 @@ class TransformerFusion(nn.Module):
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
         """Fuse the streams; tokens whose mask is False never matter, nor does the order of the streams."""
-        tokens = [embed(streams[name]) for name, embed in self.streams.items()]
-        batch = len(tokens[0].x)
-        query = self.query.expand(batch, -1, -1)
-        always = torch.ones(batch, 1, dtype=torch.bool, device=query.device)
-        x = torch.cat([query, *(t.x for t in tokens)], dim=1)
-        mask = torch.cat([always, *(t.mask for t in tokens)], dim=1)
+        x, mask, _ = self._join(streams)
         fused: Tensor = self.transformer(x, src_key_padding_mask=~mask)
         return fused[:, 0]
+
+    def attend(self, streams: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b d"], dict[str, Float[Tensor, "b t"]]]:
+        """Fuse the streams as ``forward`` does in evaluation mode, and say where the query's answer comes from.
+
+        Attention is followed through all layers (rollout, Abnar and Zuidema 2020, arXiv:2005.00928): each layer takes
+        half from its input and half by its heads' mean attention.
+
+        Returns:
+            The fused vector, and the share that went to each token of each stream; what is left of 1 stayed with the
+            query, and a token whose mask is False has none.
+        """
+        x, mask, steps = self._join(streams)
+        weights = []
+        for layer in self.transformer.layers:
+            assert isinstance(layer, nn.TransformerEncoderLayer)
+            x, weight = _attend(layer, x, mask)
+            weights.append(weight)
+        assert self.transformer.norm is not None
+        share = torch.zeros_like(x[:, :, 0])
+        share[:, 0] = 1  # all of it is asked by the query
+        for weight in reversed(weights):
+            share = (share + (share.unsqueeze(1) @ weight).squeeze(1)) / 2
+        parts = torch.split(share[:, 1:], list(steps.values()), dim=1)
+        return self.transformer.norm(x)[:, 0], dict(zip(steps, parts, strict=True))
+
+    def _join(
+        self, streams: Mapping[str, Tokens]
+    ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"], dict[str, int]]:
+        """Return the query and the embedded tokens of all streams in a row, their mask, and each stream's steps."""
+        tokens = {name: embed(streams[name]) for name, embed in self.streams.items()}
+        batch = len(next(iter(tokens.values())).x)
+        query = self.query.expand(batch, -1, -1)
+        always = torch.ones(batch, 1, dtype=torch.bool, device=query.device)
+        x = torch.cat([query, *(t.x for t in tokens.values())], dim=1)
+        mask = torch.cat([always, *(t.mask for t in tokens.values())], dim=1)
+        return x, mask, {name: t.x.shape[1] for name, t in tokens.items()}
+
+
+def _attend(
+    layer: nn.TransformerEncoderLayer, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n n"]]:
+    """Pass tokens through a layer in evaluation mode; return its heads' mean attention too, a row for each query."""
+    h = layer.norm1(x)
+    attended, weight = layer.self_attn(h, h, h, key_padding_mask=~mask, need_weights=True)
+    x = x + attended
+    return x + layer.linear2(layer.activation(layer.linear1(layer.norm2(x)))), weight
 
 
 class StreamEmbedding(nn.Module):

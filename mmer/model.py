@@ -82,6 +82,13 @@ class EmotionModel(nn.Module):
         logits: Tensor = self.head(self.fusion(tokens))
         return logits
 
+    def attention(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Float[Tensor, "b t"]]:
+        """Return which share of the answer's attention went to each token of each stream.
+
+        The shares of a clip add up to at most 1; the rest stayed with the fusion's own query.
+        """
+        return self.fusion.attend(tokens)[1]
+
     def _hide_modalities(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Mask modalities of random clips, all streams of one together; a clip's last one stays."""
         modalities = self.config.modalities

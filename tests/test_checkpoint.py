@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from mmer.batch import Batch
-from mmer.checkpoint import CARD, FORMAT, Card, checkpoint_hash, read_checkpoint
+from mmer.calibration import Calibration
+from mmer.checkpoint import CARD, FORMAT, Card, checkpoint_hash, read_checkpoint, write_calibration
 from mmer.config import FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
 from mmer.corpora.splits import Split
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, ConfigError
 from mmer.model import EmotionModel, build_model
 
 MODEL = ModelConfig(
@@ -190,3 +191,79 @@ def test_weights_that_do_not_fit_the_card_are_refused_and_the_parameter_named(
     message = refused(path)
     assert message.startswith(f"checkpoint {path} does not fit its own description: ")
     assert ("fusion.extra" if fault == "unknown" else "fusion.query") in message
+
+
+# --- a calibration in the card
+
+
+CALIBRATION = Calibration("vector", (0.5, 0.75), (0.25, -0.25), ["2"], 12, 0.6, 0.8, 0.7)
+
+
+def test_a_card_from_before_calibrations_is_read(write: Write) -> None:
+    plain = CARD_OF_MODEL.to_plain()
+    del plain["card"]["calibration"]
+    assert read_checkpoint(write(**{CARD: plain}))[1] == CARD_OF_MODEL
+
+
+def test_a_calibration_is_written_and_taken_out(write: Write) -> None:
+    path = write()
+    write_calibration(path, CALIBRATION)
+    assert read_checkpoint(path)[1] == replace(CARD_OF_MODEL, calibration=CALIBRATION)
+    write_calibration(path, None)
+    assert read_checkpoint(path)[1] == CARD_OF_MODEL
+
+
+def test_all_else_in_the_file_stays(write: Write) -> None:
+    """Training goes on from it: the optimiser's state, the loops' and whatever else it keeps."""
+    state = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4)}}, "param_groups": [{"lr": 0.1}]}
+    path = write(optimizer_states=[state], loops={"fit_loop": {"epoch": 3}})
+    before = torch.load(path, weights_only=True)
+    write_calibration(path, CALIBRATION)
+    after = torch.load(path, weights_only=True)
+    assert list(after) == list(before)
+    assert after[CARD]["card"].pop("calibration") is not None
+    assert before[CARD]["card"].pop("calibration") is None
+    for name in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(after.pop(name), before.pop(name), rtol=0, atol=0)
+    assert after == before
+
+
+def test_another_file_can_be_written(write: Write, tmp_path: Path) -> None:
+    path = write()
+    before = path.read_bytes()
+    write_calibration(path, CALIBRATION, tmp_path / "new.ckpt")
+    assert path.read_bytes() == before
+    assert read_checkpoint(tmp_path / "new.ckpt")[1].calibration == CALIBRATION
+
+
+def test_a_link_stays_a_link(write: Write, tmp_path: Path) -> None:
+    path, link = write(), tmp_path / "link.ckpt"
+    link.symlink_to(path)
+    write_calibration(link, CALIBRATION)
+    assert link.is_symlink()
+    assert read_checkpoint(path)[1].calibration == CALIBRATION
+
+
+def test_a_calibration_of_other_classes_is_neither_written_nor_read(write: Write) -> None:
+    path = write()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="the calibration has scales for 3 classes and the model has 2"):
+        write_calibration(path, Calibration("vector", (1.0,) * 3, (0.0,) * 3))
+    assert path.read_bytes() == before
+    plain = CARD_OF_MODEL.to_plain()
+    plain["card"]["calibration"] = {"method": "vector", "scale": [1, 1, 1], "bias": [0, 0, 0]}
+    assert "the calibration has scales for 3 classes and the model has 2" in refused(write(**{CARD: plain}))
+
+
+def test_a_failure_leaves_the_checkpoint_as_it_was(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write()
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_calibration(path, CALIBRATION)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]

@@ -249,15 +249,30 @@ def cut(
         speed: How much faster the clip is played, a whole number of hundredths; frames and sound stay together.
         out: Where to decode the frames, [t 3 h w] in memory pixel after pixel.
     """
-    length = min(config.seconds * speed, prepared.seconds)
-    slack = prepared.seconds - length
-    start = slack * (0.5 if views == 1 else view / (views - 1)) + shift * length
-    start = min(max(start, 0.0), slack)
+    start, length = place_window(prepared.seconds, config.seconds * speed, shift=shift, view=view, views=views)
     return Clip(
         key=key,
         video=_video(prepared, config, start, length, out),
         audio=_audio(prepared, config, start, speed) if prepared.audio is not None else None,
     )
+
+
+def place_window(
+    seconds: float, wanted: float, *, shift: float = 0.0, view: int = 0, views: int = 1
+) -> tuple[float, float]:
+    """Return where a window begins in a clip, and its length, in seconds; it is no longer than the clip.
+
+    Args:
+        seconds: Length of the clip.
+        wanted: Length that the window should have.
+        shift: How far to move it, as a share of its length; it stays inside the clip.
+        view: Which of several windows, spread evenly over the clip; one window takes the middle.
+        views: How many windows there are.
+    """
+    length = min(wanted, seconds)
+    slack = seconds - length
+    start = slack * (0.5 if views == 1 else view / (views - 1)) + shift * length
+    return min(max(start, 0.0), slack), length
 
 
 def _video(

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mmer.batch import Clip
+from mmer.calibration import calibrated
 from mmer.checkpoint import Card, read_checkpoint
 from mmer.config import Modality
 from mmer.corpora.manifest import Row
@@ -31,6 +32,7 @@ class Prediction:
         modalities: What the answer rests on.
         seconds: Length of the clip.
         views: How many windows it was averaged over.
+        threshold: Below which largest probability the checkpoint abstains; None never abstains.
     """
 
     key: str
@@ -38,11 +40,17 @@ class Prediction:
     modalities: tuple[Modality, ...]
     seconds: float
     views: int
+    threshold: float | None = None
 
     @property
     def label(self) -> str:
         """The likeliest emotion."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the answer is too unsure for the precision that the checkpoint was calibrated for."""
+        return self.threshold is not None and self.probabilities[self.label] < self.threshold
 
 
 class Predictor:
@@ -91,20 +99,27 @@ class Predictor:
             ClipError: The file is broken, shows no face, or holds nothing that the model reads.
             ConfigError: The model does not read one of the modalities.
         """
+        return self.predict_clip(str(path), self.prepare(path, modalities))
+
+    def prepare(self, path: str | Path, modalities: Sequence[Modality] | None = None) -> PreparedClip:
+        """Read a video or a sound file as the model's training clips were read; see :meth:`predict`."""
         wanted, key, path = self._wanted(modalities), str(path), Path(path)
         if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, self.card.prepare.max_seconds))):
-            return self.predict_clip(key, prepare_clip(Row(key, "", video=path), self.card.prepare, wanted, threads=0))
-        return self.predict_clip(key, prepare_clip(Row(key, "", audio=path), self.card.prepare, ("audio",)))
+            return prepare_clip(Row(key, "", video=path), self.card.prepare, wanted, threads=0)
+        return prepare_clip(Row(key, "", audio=path), self.card.prepare, ("audio",))
 
     def predict_clip(self, key: str, clip: PreparedClip) -> Prediction:
         """Recognise the emotion in a prepared clip; a long one is seen through several windows, evenly spread."""
         views = windows(clip, self.card.model.clip, key)
-        probabilities = torch.cat([self._answer(views[i : i + 16]) for i in range(0, len(views), 16)]).mean(dim=0)
+        answers = torch.cat([self._answer(views[i : i + 16]) for i in range(0, len(views), 16)])
+        calibration = self.card.calibration
+        probabilities = calibrated(answers.mean(dim=0, keepdim=True).numpy(), calibration)[0]
         seen: tuple[Modality, ...] = tuple(
             m for m in self.card.model.modalities if any(getattr(view, m) is not None for view in views)
         )
         named = dict(zip(self.labels, probabilities.tolist(), strict=True))
-        return Prediction(key, named, seen, clip.seconds, len(views))
+        threshold = None if calibration is None else calibration.threshold
+        return Prediction(key, named, seen, clip.seconds, len(views), threshold)
 
     def _answer(self, views: Sequence[Clip]) -> torch.Tensor:
         with torch.inference_mode():
