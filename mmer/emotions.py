@@ -116,10 +116,14 @@ class LabelSet:
             ConfigError: Some are neither classes of the set, nor merged into one, nor dropped.
         """
         counts: Mapping[str, int] = labels if isinstance(labels, Mapping) else {}
-        known = {*self.names, *self.dropped}
-        unmapped = {label: counts.get(label) for label in sorted(set(labels)) if self._canonical(label) not in known}
+        unmapped = {label: counts.get(label) for label in self.strangers(labels)}
         if unmapped:
             raise ConfigError(self._refusal(unmapped))
+
+    def strangers(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels of which the set says nothing, each once."""
+        known = {*self.names, *self.dropped}
+        return [label for label in sorted(set(labels)) if self._canonical(label) not in known]
 
     def _canonical(self, label: str) -> str:
         """Return the set's own word for a label: its spelling first, then synonyms, then merges."""

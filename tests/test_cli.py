@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,33 +44,37 @@ def evaluate(checkpoint: Path, output: Path, *options: str) -> int:
     return cli.evaluate([f"--checkpoint={checkpoint}", f"--output={output}", "--device=cpu", *options])
 
 
-def test_evaluate_leaves_metrics_predictions_picture_and_page(
+def test_evaluate_leaves_metrics_predictions_pictures_and_page(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(trained[0], tmp_path / "report") == 0
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         "metrics.json",
         "predictions.csv",
-        "confusion.png",
+        "figures",
         "index.html",
     }
     printed = capsys.readouterr().out
     assert "SYNTHETIC demo corpus" in printed
     assert f"report: {tmp_path / 'report/index.html'}" in printed
     page = (tmp_path / "report/index.html").read_text()
-    assert "Synthetic demo corpus" in page
-    assert "http" not in page, "the page must open without a network"
+    assert "SYNTHETIC DEMO: says nothing about people" in page
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page), "the page must open without a network"
+    assert {path.suffix for path in (tmp_path / "report/figures").iterdir()} == {".svg", ".png"}
 
 
 def test_json_alone_goes_to_standard_output(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(trained[0], tmp_path / "report", "--json") == 0
+    assert evaluate(trained[0], tmp_path / "report", "--format=json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "report/metrics.json").read_text())
-    assert printed["speakers"] == {"train": ["0", "1"], "validation": ["2"], "test": ["3"], "scored": ["3"]}
-    assert (printed["n"], printed["chance"], printed["labels"]) == (2, 0.5, ["sad", "happy"])
-    assert set(printed["modalities"]) == {"video+audio", "video", "audio"}
+    assert (printed["chance"], printed["labels"]) == (0.5, ["sad", "happy"])
+    (system,) = printed["systems"]
+    assert system["speakers"] == {"train": ["0", "1"], "validation": ["2"], "scored": ["3"]}
+    assert system["scores"]["n"] == 2
+    assert list(system["modalities"]) == ["video+audio", "video", "audio"]
+    assert [run["name"] for run in system["training"]["runs"]] == ["run"]
 
 
 def test_predict_gives_a_file_the_numbers_of_the_evaluation(
@@ -134,7 +139,7 @@ def test_a_mistake_of_evaluate_is_one_line(
 
 def test_scores_of_training_speakers_say_that_they_are_no_test(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert evaluate(trained[0], tmp_path / "report", "--data.part=train") == 0
-    assert "Not a test" in (tmp_path / "report/index.html").read_text()
+    assert "NOT A TEST: train clips" in (tmp_path / "report/index.html").read_text()
 
 
 def test_a_full_disk_is_one_line(
@@ -144,7 +149,7 @@ def test_a_full_disk_is_one_line(
         raise OSError(28, "No space left on device", "predictions.csv")
 
     monkeypatch.setattr("mmer.evaluation.predictions.Predictions.write", fail)
-    assert evaluate(trained[0], tmp_path / "report", "--json") == 2
+    assert evaluate(trained[0], tmp_path / "report", "--format=json") == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.splitlines()[-1] == "evaluate.py: error: predictions.csv: No space left on device"
@@ -164,11 +169,11 @@ def test_a_corpus_under_another_name_is_scored_but_for_what_was_learned_from_if_
     foreign.write_text(table.read_text().replace(",demo", ",elsewhere"))
     for size in (64, 48):
         assert cli.main(["prepare", "table", str(foreign), str(tmp_path / f"{size}"), f"--size={size}"]) == 0
-    assert evaluate(checkpoint, tmp_path / "report", f"--data.root={tmp_path / '64'}", "--json") == 0
-    metrics = json.loads((tmp_path / "report/metrics.json").read_text())
-    assert (metrics["n"], metrics["speakers"]["scored"]) == (2, ["3"])
-    assert metrics["protocol"] == "all of a corpus that was not trained on"
-    assert metrics["notes"][0].startswith("6 clips are left out, for the checkpoint has learned from them")
+    assert evaluate(checkpoint, tmp_path / "report", f"--data.root={tmp_path / '64'}", "--format=json") == 0
+    (system,) = json.loads((tmp_path / "report/metrics.json").read_text())["systems"]
+    assert (system["scores"]["n"], system["speakers"]["scored"]) == (2, ["3"])
+    assert system["protocol"] == "all of a corpus that was not trained on"
+    assert system["notes"][0].startswith("6 clips are left out, for the checkpoint has learned from them")
     capsys.readouterr()
     assert evaluate(checkpoint, tmp_path / "other", f"--data.root={tmp_path / '48'}") == 2
     assert "is not prepared as the checkpoint's clips were: size=64 (now 48)" in capsys.readouterr().err

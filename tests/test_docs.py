@@ -20,11 +20,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> Iterator[str]:
-    """Yield every ``mmer`` command in a block of the documents."""
+    """Yield every ``mmer`` and ``evaluate.py`` command in a block of the documents."""
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             lines = block.replace("\\\n", " ").splitlines()
-            yield from (line for line in lines if line.startswith("mmer "))
+            yield from (line for line in lines if line.startswith(("mmer ", "python evaluate.py ")))
 
 
 def table_rows(page: str) -> dict[str, list[str]]:
@@ -37,7 +37,8 @@ def table_rows(page: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_a_documented_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "run", lambda parser, args: 0)
-    assert cli.main(shlex.split(command, comments=True)[1:]) == 0
+    program, *args = shlex.split(command, comments=True)
+    assert (cli.main(args) if program == "mmer" else cli.evaluate(args[1:])) == 0
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

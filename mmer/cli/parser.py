@@ -11,11 +11,19 @@ from typing import Any, NoReturn, TextIO
 from mmer.errors import MmerError
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that gives defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default is None or action.default is False
+        return action.help if nothing else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviations and explains a mistake on one line."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with code 2."""
@@ -58,12 +66,17 @@ def natural(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def red(text: str, stream: TextIO) -> str:
     """Return a text as a terminal shows it in red; as it is where the stream is no terminal, or NO_COLOR is set."""
     return f"\x1b[1;31m{text}\x1b[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ..., or auto: a GPU where there is one")
 
@@ -71,3 +84,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes")
+
+
+def add_degrade(parser: argparse._ActionsContainer) -> None:
+    """Add ``--degrade``."""
+    parser.add_argument(
+        "--degrade",
+        nargs="+",
+        action="extend",
+        metavar="KIND",
+        help="score clips that are made worse as well: all, or some of audio_noise, face_black, face_blur, "
+        "face_occluded, frames_dropped, words_missing",
+    )

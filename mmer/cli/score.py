@@ -1,75 +1,234 @@
-"""``evaluate.py``: a checkpoint to scores."""
+"""``evaluate.py``: checkpoints and tables of answers to scores."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmer.cli.parser import add_device, natural, positive, red
-from mmer.corpora.manifest import listed
+from mmer.cli.parser import add_degrade, add_device, names, natural, positive
+from mmer.config import SplitConfig
+from mmer.corpora.protocols import PROTOCOLS
 from mmer.errors import ConfigError
 
-_MOST = 30  # scored speakers that are named on the screen
+if TYPE_CHECKING:  # they load torch, and --help is quick
+    from mmer.evaluation.system import System
+
+SCORES = (
+    "accuracy", "uar", "macro_f1", "weighted_f1", "top2", "auroc", "average_precision", "ece", "brier", "log_loss"
+)  # fmt: skip
+"""By what systems can be sorted; :mod:`mmer.evaluation.metrics` knows them too, and loads much."""
+
+_SPLIT = "data.split."  # how the flags of another split begin
+
+
+class Named(NamedTuple):
+    """A path, and what the user calls it where he does."""
+
+    name: str | None
+    path: Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that train.py wrote")
-    parser.add_argument("--data.root", dest="root", type=Path, help="prepared folder, if not the one it was trained on")
-    parser.add_argument(
-        "--data.part", dest="part", choices=("train", "validation", "test"), default="test", help="part of the split"
+    what = parser.add_argument_group("what is scored", "At least one; both options take several and may be repeated.")
+    what.add_argument(
+        "--checkpoint",
+        type=_named,
+        nargs="+",
+        action="extend",
+        metavar="[NAME=]FILE",
+        help="checkpoints that train.py wrote",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--json", action="store_true", help="print metrics.json on standard output, and nothing else")
-    parser.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
-    parser.add_argument("--workers", type=natural, default=0, help="processes that read clips")
-    add_device(parser)
+    what.add_argument(
+        "--predictions",
+        type=_named,
+        nargs="+",
+        action="extend",
+        metavar="[NAME=]FILE",
+        help="answers of any system: tables, CSV or Parquet, as docs/metrics.md says",
+    )
+    what.add_argument("--labels", help="class names of the tables, with commas, or the name of a label set")
+    _add_clips(parser)
+    _add_measures(parser)
+    where = parser.add_argument_group("what is written")
+    where.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    where.add_argument("--table", choices=("csv", "parquet"), default="csv", help="how to write the answers")
+    where.add_argument(
+        "--format",
+        choices=("table", "json", "markdown", "latex"),
+        default="table",
+        help="how to print the scores; json is metrics.json, and nothing else is printed",
+    )
+    run = parser.add_argument_group("how checkpoints run")
+    run.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
+    run.add_argument("--workers", type=natural, default=0, help="processes that read clips")
+    add_device(run)
     parser.set_defaults(run=_evaluate)
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    from mmer.evaluation.evaluate import evaluate_checkpoint
-    from mmer.inference.predictor import choose_device
-
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
-    evaluation = evaluate_checkpoint(
-        args.checkpoint,
-        args.root,
-        args.part,
-        device=choose_device(args.device),
-        batch_size=args.batch_size,
-        workers=args.workers,
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    clips = parser.add_argument_group(
+        "on which clips checkpoints are scored",
+        "Without a protocol: a part of each checkpoint's own split, or all of a corpus that it has never seen.",
     )
-    evaluation.write(args.output)
-    if args.json:
-        print(json.dumps(evaluation.metrics, indent=2))
-    else:
-        _print_scores(evaluation.metrics, args.output)
+    clips.add_argument("--data.root", type=Path, metavar="DIR", help="prepared folder, if another one")
+    clips.add_argument("--data.part", choices=("train", "validation", "test"), default="test", help="part of the split")
+    clips.add_argument("--data.split.protocol", metavar="NAME", help=f"another split: {PROTOCOLS}")
+    clips.add_argument("--data.split.fold", type=positive, help="its fold, from 1")
+    for part in ("test", "validation", "train"):
+        clips.add_argument(
+            f"--data.split.{part}", type=names, metavar="NAMES", help=f"its {part} speakers, with commas"
+        )
+    clips.add_argument("--data.split.column", help="column that says the part (table only)")
+    clips.add_argument("--data.split.file", help="CSV table of key and part (table only)")
+    clips.add_argument("--data.split.seed", type=int, help="seed of random_leaky")
+    clips.add_argument("--data.split.duplicates", choices=("refuse", "drop"), help="the same sound twice")
+    clips.add_argument(
+        "--allow-leak",
+        dest="data.split.allow_leak",
+        action="store_true",
+        default=None,
+        help="score whom the checkpoint has learned from, and mark the result",
+    )
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    measures = parser.add_argument_group("what is measured")
+    measures.add_argument("--metric", choices=SCORES, default="uar", help="by which systems are sorted")
+    measures.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
+    measures.add_argument("--seed", type=natural, default=0, help="seed of the bootstrap")
+    add_degrade(measures)
+    measures.add_argument(
+        "--explain", type=natural, default=0, metavar="K", help="explain K answers: the surest wrong and right ones"
+    )
+    measures.add_argument(
+        "--log",
+        type=_named,
+        nargs="+",
+        action="extend",
+        metavar="[NAME=]DIR",
+        help="folders of runs whose training is shown; without this those beside the checkpoints",
+    )
+    measures.add_argument("--no-log", action="store_true", help="show no training")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from mmer.cli.scores import show
+    from mmer.evaluation.evaluate import Evaluation
+    from mmer.evaluation.measure import measure
+
+    _check(args)
+    systems = _read_systems(args)
+    metrics = measure(systems, metric=args.metric, resamples=args.resamples, seed=args.seed, command=args.command)
+    Evaluation(metrics, systems).write(args.output, args.table)
+    show(metrics, args.output, args.format)
     return 0
 
 
-def _print_scores(metrics: dict[str, Any], output: Path) -> None:
-    if metrics["corpus"]["synthetic"]:
-        print("SYNTHETIC demo corpus: a test bed, not a result")
-    if metrics["leaks"]:
-        print(red(f"LEAKY split, the scores are too high: {'; '.join(metrics['leaks'])}", sys.stdout))
-    if metrics["part"] != "test":
-        print(red(f"NOT A TEST: the {metrics['part']} part took part in making the checkpoint", sys.stdout))
-    for note in metrics["notes"]:
-        print(f"note: {note}")
-    people = listed(metrics["speakers"]["scored"], _MOST)
-    print(f"{metrics['protocol']}, {metrics['part']} {f'speakers {people}' if people else 'clips'}")
-    print(f"{'read':<14}{'clips':>6}{'accuracy':>10}{'95% interval':>18}{'UAR':>8}{'macro F1':>10}")
-    for name, part in metrics["modalities"].items():
-        low, high = part["interval"]["accuracy"]
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        scores = (
-            f"{100 * part['accuracy']:>9.1f}%{interval:>18}{100 * part['uar']:>7.1f}%{100 * part['macro_f1']:>9.1f}%"
+def _check(args: argparse.Namespace) -> None:
+    """Refuse flags that do not go together, before anything is read."""
+    if not args.checkpoint and not args.predictions:
+        raise ConfigError("there is nothing to score; give --checkpoint FILE, --predictions FILE, or both")
+    if args.output.exists() and not args.output.is_dir():
+        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    for flag, given in (("--degrade", args.degrade), ("--explain", args.explain)):
+        if given and not args.checkpoint:
+            raise ConfigError(
+                f"{flag} runs a model, and --predictions are answers; give a --checkpoint, or leave it out"
+            )
+    if args.labels is not None and not args.predictions:
+        raise ConfigError("--labels names the classes of --predictions; a checkpoint knows its own, so leave it out")
+    if args.no_log and args.log:
+        raise ConfigError("--log and --no-log contradict each other; leave one of them out")
+    split = _split_settings(args)
+    if split and "protocol" not in split:
+        flags = ", ".join("--allow-leak" if name == "allow_leak" else f"--data.split.{name}" for name in split)
+        raise ConfigError(f"{flags}: of which split? Name it by --data.split.protocol, or leave this out")
+    if split and not args.checkpoint:
+        raise ConfigError("--data.split.protocol chooses clips for a checkpoint to answer; give one, or leave it out")
+
+
+def _read_systems(args: argparse.Namespace) -> list[System]:
+    """Read what is to be scored: tables first, for that is quick, and then let the checkpoints answer."""
+    from mmer.evaluation.evaluate import (
+        check_classes,
+        evaluate_checkpoint,
+        evaluate_predictions,
+        number_names,
+        system_name,
+    )
+    from mmer.inference.predictor import choose_device
+
+    checkpoints, tables = args.checkpoint or [], args.predictions or []
+    called = number_names([each.name or system_name(each.path) for each in (*checkpoints, *tables)])
+    device = choose_device(args.device)
+    labels, split = _labels(args.labels), _split_settings(args)
+    read = [
+        evaluate_predictions(each.path, name=name, labels=labels)
+        for each, name in zip(tables, called[len(checkpoints) :], strict=True)
+    ]
+    check_classes([each.path for each in checkpoints], read)
+    answered = [
+        evaluate_checkpoint(
+            each.path,
+            getattr(args, "data.root"),
+            getattr(args, "data.part"),
+            name=name,
+            split=SplitConfig(**split) if split else None,
+            device=device,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            degrade=args.degrade or (),
+            explain=args.explain,
         )
-        print(f"{name:<14}{part['n']:>6}{scores}")
-    print(f"{'chance':<20}{100 * metrics['chance']:>9.1f}%")
-    print(f"report: {output / 'index.html'}")
+        for each, name in zip(checkpoints, called, strict=False)
+    ]
+    return _with_logs([*answered, *read], checkpoints, args)
+
+
+def _with_logs(systems: Sequence[System], checkpoints: Sequence[Named], args: argparse.Namespace) -> list[System]:
+    """Add the course of the trainings: of the runs that are named, or of those that the checkpoints lie in."""
+    from mmer.evaluation.training_log import read_log
+
+    runs: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
+    for log in args.log or ():
+        name = log.name or (systems[0].name if len(systems) == 1 else "")
+        if name not in runs:
+            raise ConfigError(f"--log {log.path}: of which system? Say NAME={log.path} with one of {', '.join(runs)}")
+        runs[name].append(read_log(log.path, log.path.absolute().name))
+    found = () if args.log or args.no_log else zip(systems, checkpoints, strict=False)
+    for system, checkpoint in found:
+        folder = checkpoint.path.absolute().parent
+        if folder.name == "checkpoints":
+            with suppress(ConfigError):  # nobody asked for it, and a checkpoint may have been moved
+                runs[system.name].append(read_log(folder.parent, folder.parent.name))
+    return [
+        replace(system, training={"runs": runs[system.name]}) if runs[system.name] else system for system in systems
+    ]
+
+
+def _split_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said of another split than the checkpoints' own."""
+    given = {name.removeprefix(_SPLIT): value for name, value in vars(args).items() if name.startswith(_SPLIT)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    """Read class names with commas, or those of a label set."""
+    from mmer.emotions import label_set
+
+    if text is None:
+        return None
+    return label_set(names(text) if "," in text else text).names
+
+
+def _named(text: str) -> Named:
+    """Read ``[NAME=]PATH``; a path that exists may have an equals sign."""
+    name, equals, path = text.partition("=")
+    if not equals or not name or "/" in name or Path(text).exists():
+        return Named(None, Path(text))
+    return Named(name, Path(path))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmer.cli.parser import positive, red
+from mmer.cli.parser import names, positive, red
 from mmer.config import SplitConfig
 from mmer.corpora.manifest import Row, listed
 from mmer.corpora.protocols import PROTOCOLS
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", required=True, help=PROTOCOLS)
     parser.add_argument("--fold", type=positive, help="one fold alone, from 1; all of them where this is left out")
     for part in ("test", "validation", "train"):
-        parser.add_argument(f"--{part}", help=f"speakers of the {part} part, with commas (speakers only)")
+        parser.add_argument(f"--{part}", type=names, help=f"speakers of the {part} part, with commas (speakers only)")
     parser.add_argument("--column", default=default.column, help="column that says the part (table only)")
     parser.add_argument("--file", help="CSV table of key and part, instead of the manifest's own column (table only)")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed of random_leaky")
@@ -83,19 +83,15 @@ def _read(path: Path) -> Sequence[Row]:
 def _config(args: argparse.Namespace) -> SplitConfig:
     return SplitConfig(
         protocol=args.protocol,
-        test=_names(args.test) or (),
-        validation=_names(args.validation) or (),
-        train=_names(args.train),
+        test=args.test or (),
+        validation=args.validation or (),
+        train=args.train,
         column=args.column,
         file=args.file,
         seed=args.seed,
         allow_leak=args.allow_leak,
         duplicates=args.duplicates,
     )
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _print_folds(folds: Sequence[dict[str, Any]]) -> None:

@@ -322,13 +322,13 @@ class PreparedCorpus:
             raise CorpusError(f"{root} is not a prepared folder; make it with: mmer prepare CORPUS SOURCE {root}")
         return cls(root, tuple(row for _, row in read_rows(manifest, corpus="")), settings.config)
 
-    def skipped(self) -> int:
-        """Return how many clips the preparation left out."""
+    def skipped(self) -> list[str]:
+        """Return why the preparation left clips out, a reason for each."""
         path = self.root / "skipped.csv"
         if not path.is_file():
-            return 0
+            return []
         with path.open(newline="", encoding="utf-8") as file:
-            return sum(1 for _ in csv.DictReader(file))
+            return [line.get("reason") or "unknown" for line in csv.DictReader(file)]
 
 
 def clip_path(root: Path, key: str) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 from mmer.config import Modality
 from mmer.corpora.manifest import Row
 from mmer.data.prepare import Preparation
-from mmer.errors import ClipError
 
 _DETAIL = re.compile(r"'[^']*'|\d+(?:\.\d+)?")
 _MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
@@ -32,11 +31,16 @@ def summarise(done: Preparation) -> dict[str, Any]:
         "labels": _count(row.label or "none" for row in rows),
         "speakers": _count(row.speaker or "none" for row in rows),
         "faces": {name: _median(rows, f"face_{name}") for name in ("share", "size", "jitter")},
-        "reasons": _count(_reason(error) for error in skipped),
+        "reasons": _count(kind_of_fault(error.reason) for error in skipped),
         "skipped": [{"key": error.key, "path": error.path, "reason": error.reason} for error in skipped],
         "notes": list(done.notes),
         "warnings": list(done.warnings),
     }
+
+
+def kind_of_fault(reason: str) -> str:
+    """Return why a clip was left out without the numbers and names that make each reason different."""
+    return _DETAIL.sub("...", reason)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
@@ -47,8 +51,3 @@ def _count(values: Iterable[str]) -> dict[str, int]:
 def _median(rows: Sequence[Row], name: str) -> float | None:
     values = [float(row.extra[name]) for row in rows if row.extra.get(name)]
     return round(median(values), 4) if values else None
-
-
-def _reason(error: ClipError) -> str:
-    """Return a reason without the numbers and names that make each one different."""
-    return _DETAIL.sub("...", error.reason)

@@ -1,33 +1,40 @@
-"""A checkpoint and a prepared folder to a folder of results."""
+"""Checkpoints and tables of answers to systems, and systems to a folder of results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from mmer.atomic import replacing
-from mmer.checkpoint import Card, checkpoint_hash, read_checkpoint
-from mmer.corpora.leaks import find_marked, name_copies, one_spelling, same_sounds
-from mmer.corpora.manifest import DEMO_CORPUS, Row, listed, person_name, reading_order
+from mmer.calibration import calibrated
+from mmer.checkpoint import Card, load_checkpoint, read_card, read_checkpoint
+from mmer.config import SplitConfig
+from mmer.corpora.manifest import Row
 from mmer.corpora.splits import Part
-from mmer.data.dataset import usable_rows
+from mmer.data.dataset import ClipDataset, make_layout
 from mmer.data.store import PreparedCorpus, changes
-from mmer.errors import CorpusError, SplitError
-from mmer.evaluation.infer import predict_rows
-from mmer.evaluation.metrics import summarise
+from mmer.errors import ConfigError, CorpusError
+from mmer.evaluation.about import describe_abstention, describe_calibration, describe_checkpoint, describe_table
+from mmer.evaluation.degrade import choose_degradations
+from mmer.evaluation.explain import Explanation, explain_prepared
+from mmer.evaluation.infer import predict_degraded, predict_rows
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.report.page import write_report
+from mmer.evaluation.select import Selection, select_clips
+from mmer.evaluation.system import System
+from mmer.model import EmotionModel
 
-FORMAT = 2
-"""Version of metrics.json."""
-
-_NAMED = 5  # how many names a note gives
+TableFormat = Literal["csv", "parquet"]
+"""How the answers are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +43,28 @@ class Evaluation:
 
     Args:
         metrics: The content of metrics.json.
-        predictions: The answers from all modalities together.
+        systems: The systems.
     """
 
     metrics: dict[str, Any]
-    predictions: Predictions
+    systems: Sequence[System]
 
-    def write(self, output: Path) -> None:
-        """Write metrics.json, predictions.csv, confusion.png and index.html into a folder."""
+    def write(self, output: Path, table: TableFormat = "csv") -> None:
+        """Write metrics.json, the answers, index.html and its figures into a folder.
+
+        Answers of an earlier report that have no place in this one are removed; files of anybody else's stay.
+        """
         output.mkdir(parents=True, exist_ok=True)
-        self.predictions.write(output / "predictions.csv")
-        write_report(output, self.metrics)
+        before, tables = _earlier_tables(output), _tables(self.metrics, table)
+        for system in self.systems:
+            path = output / tables[system.name]
+            path.parent.mkdir(exist_ok=True)
+            system.predictions.write(path)
+        write_report(output, self.metrics, self.systems)
         with replacing(output / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(self.metrics, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(self.metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for name in before - set(tables.values()):
+            (output / name).unlink(missing_ok=True)
 
 
 def evaluate_checkpoint(
@@ -56,146 +72,176 @@ def evaluate_checkpoint(
     root: Path | None = None,
     part: Part = "test",
     *,
+    name: str | None = None,
+    split: SplitConfig | None = None,
     device: torch.device,
     batch_size: int = 16,
     workers: int = 0,
     progress: bool = True,
-) -> Evaluation:
-    """Score a checkpoint on speakers that it has never seen.
+    degrade: Sequence[str] = (),
+    explain: int = 0,
+    raw: bool = False,
+) -> System:
+    """Let a checkpoint answer for speakers that it has never seen.
 
     Args:
         checkpoint: The checkpoint.
         root: The prepared folder; None takes the one it was trained on.
-        part: Which part of its split to score.
+        part: Which part of the split to score.
+        name: What the report calls it; None takes the name of its run.
+        split: Another split than the checkpoint's own.
         device: Where the model runs.
         batch_size: Clips in a batch.
         workers: Processes that read clips.
         progress: Whether to show a progress bar on standard error.
+        degrade: Kinds of harm under which to score it as well, or ``all``.
+        explain: How many answers to explain: the surest wrong ones and the surest right ones, half each.
+        raw: Leave the probabilities as the model gives them, although the checkpoint has a calibration.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
         CorpusError: The folder was not prepared, or not as the checkpoint's clips were.
-        SplitError: The part is empty.
+        SplitError: The part is empty, or has speakers or clips that the checkpoint knows.
+        ConfigError: The clips have labels that the checkpoint does not know, or it cannot be harmed so.
         ClipError: A prepared clip is missing or damaged.
     """
     model, card = read_checkpoint(checkpoint)
+    card = replace(card, calibration=None) if raw else card
+    degradations = choose_degradations(degrade, card.model.modalities)
     corpus = PreparedCorpus.open(root or Path(card.root))
     if differences := changes(card.prepare, corpus.config, card.model.modalities):
         raise CorpusError(f"{corpus.root} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
-    chosen = _choose(corpus.rows, part, card)
-    rows = usable_rows(chosen.rows, card.model)
-    if not rows:
-        also = f" ({'; '.join(chosen.notes)})" if chosen.notes else ""
-        raise SplitError(
-            f"{chosen.protocol}: the {part} part has no clip that the model can use{also}; name another --data.part"
-        )
-    rows = _named(rows, card)
-    answers = predict_rows(
-        model, corpus, rows, device=device, batch_size=batch_size, workers=workers, progress=progress
+    chosen = select_clips(corpus, card, part, split)
+
+    how: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers, "progress": progress}
+    answers = predict_rows(model, corpus, chosen.rows, **how)
+    harmed = predict_degraded(model, corpus, chosen.rows, degradations, **how) if degradations else []
+    raw_answers = answers.pop("+".join(card.model.modalities))
+    whole = _finish(raw_answers, card, chosen)
+    return System(
+        name or system_name(checkpoint),
+        whole,
+        {
+            **describe_checkpoint(checkpoint, card, model, corpus, chosen),
+            "calibration": describe_calibration(card.calibration, raw_answers),
+            "abstention": describe_abstention(card.calibration),
+        },
+        subsets={kept: _finish(found, card, chosen) for kept, found in answers.items() if len(found)},
+        degraded=[replace(each, predictions=_finish(each.predictions, card, chosen)) for each in harmed],
+        explanations=_explain(model, card, corpus, chosen.rows, whole, explain, device, progress),
     )
-    every = replace(answers["+".join(card.model.modalities)], leaky=bool(card.leaks))
-    metrics = {
-        "format": FORMAT,
-        "checkpoint": {"path": str(checkpoint), "sha256": checkpoint_hash(checkpoint), "epoch": card.epoch},
-        "corpus": {
-            **_describe_corpus(corpus, rows),
-            "left_out_by_labels_or_modality": len(chosen.rows) - len(rows),
-            "left_out_as_another_corpus": chosen.strangers,
-        },
-        "protocol": chosen.protocol,
-        "leaks": card.leaks,
-        "notes": [*card.notes, *chosen.notes],
-        "part": part,
-        "speakers": {
-            **card.speakers,
-            "scored": sorted({row.speaker for row in rows if row.speaker}, key=reading_order),
-        },
-        "seed": card.seed,
-        "versions": card.versions,
-        "labels": list(every.names),
-        "chance": 1 / len(every.names),
-        "majority": float(np.bincount(every.label).max() / len(every)),
-        **summarise(every),
-        "modalities": {name: _headline(found) for name, found in answers.items() if len(found)},
-    }
-    return Evaluation(metrics, every)
 
 
-class _Chosen(NamedTuple):
-    """What to score.
+def evaluate_predictions(path: Path, *, name: str | None = None, labels: Sequence[str] | None = None) -> System:
+    """Read the answers of any system, as docs/metrics.md describes their table.
 
-    The rows, the protocol in words, how many clips are of another corpus than the checkpoint's, and what else is to be
-    known of them.
+    Args:
+        path: The table, CSV or Parquet.
+        name: What the report calls it; None takes the name of the file.
+        labels: The class names; None takes those of the table.
+
+    Raises:
+        PredictionsError: The table is not what it should be.
     """
-
-    rows: list[Row]
-    protocol: str
-    strangers: int
-    notes: list[str]
+    answers = Predictions.read(path, labels)
+    return System(name or system_name(path), answers, describe_table(path))
 
 
-def _choose(rows: Sequence[Row], part: Part, card: Card) -> _Chosen:
-    """Choose what to score.
+def check_classes(checkpoints: Sequence[Path], tables: Sequence[System]) -> None:
+    """Refuse systems of different classes before any of them runs.
 
-    The card says whose clips a part is, or which, so that nobody who was trained on can be scored as a test. A folder
-    of corpora that the checkpoint has never seen is a test as a whole, but for the clips that only have other names
-    there.
+    Raises:
+        ConfigError: Two of them differ.
+        CheckpointError: A checkpoint cannot be read.
     """
-    own = {one_spelling(name) for name in card.corpora}
-    if part == "test" and all(one_spelling(row.corpus) not in own for row in rows):
-        unseen, notes = _unseen(rows, card, files=True)
-        return _Chosen(unseen, "all of a corpus that was not trained on", 0, [*notes, *_namesakes(unseen, card)])
-    strangers, chosen, notes = sum(row.corpus not in card.corpora for row in rows), card.dealt.rows(rows, part), []
-    if part == "test" and not card.leaks:
-        chosen, notes = _unseen(chosen, card, files=False)
-    return _Chosen(chosen, card.protocol, strangers, notes)
+    if len(checkpoints) + len(tables) < 2:
+        return
+    cards = ((str(path), read_card(load_checkpoint(path), f"checkpoint {path}")) for path in checkpoints)
+    classes = [(path, card.model.label_set.names) for path, card in cards]
+    classes += [(system.about["source"]["path"], system.predictions.names) for system in tables]
+    (first, wanted), *others = classes
+    for path, found in others:
+        if set(found) != set(wanted):
+            raise ConfigError(
+                f"{first} has the classes {', '.join(wanted)} and {path} has {', '.join(found)}; compare systems "
+                "of the same classes, and score others by themselves"
+            )
 
 
-def _unseen(rows: Sequence[Row], card: Card, *, files: bool) -> tuple[list[Row], list[str]]:
-    """Return the rows without those that the checkpoint was trained on, whatever they were called, and say so."""
-    seen = {row.key for row in find_marked(rows, card.marks, files=files)}
-    rest = [row for row in rows if row.key not in seen]
-    notes = []
-    if seen:
-        named = listed(seen, _NAMED)
-        notes.append(
-            f"{len(seen)} clips are left out, for the checkpoint has learned from them or their takes: {named}"
-        )
-    if copies := same_sounds(rest):
-        notes.append(f"{len(copies)} sounds are scored under several keys: {name_copies(copies)}")
-    return rest, notes
+def system_name(path: Path) -> str:
+    """Return what a report calls a checkpoint or a table where nobody says: its run, its report, or its own name."""
+    whole = path.absolute()
+    if whole.parent.name == "checkpoints":
+        run = whole.parent.parent.name
+        return run if path.stem == "best" else f"{run} {path.stem}"
+    return whole.parent.name if path.stem == "predictions" else path.stem
 
 
-def _namesakes(rows: Sequence[Row], card: Card) -> list[str]:
-    """Say which speakers of another corpus are called as some who were learned from."""
-    people = [*card.speakers.get("train", ()), *card.speakers.get("validation", ())]
-    learned = {one_spelling(name.rpartition(":")[2] if len(card.corpora) > 1 else name) for name in people}
-    same = {row.speaker for row in rows if row.speaker and one_spelling(row.speaker) in learned}
-    if not same:
-        return []
+def number_names(names: Sequence[str], join: str = " ") -> list[str]:
+    """Return names so that no two are the same, whatever their case: ``a``, ``a 2``, ``a 3``."""
+    taken: dict[str, str] = {}
+    for name in names:
+        tries = (name if number == 1 else f"{name}{join}{number}" for number in count(1))
+        free = next(each for each in tries if each.casefold() not in taken)
+        taken[free.casefold()] = free
+    return list(taken.values())
+
+
+def _tables(metrics: Mapping[str, Any], table: str) -> dict[str, str]:
+    """Return where the answers of each system are written, inside the folder of results."""
+    names = [system["name"] for system in metrics["systems"]]
+    if len(names) == 1:
+        return {names[0]: f"predictions.{table}"}
+    safe = number_names([re.sub(r"[^\w+.-]+", "-", name).strip("-.") or "system" for name in names], join="-")
+    return {name: f"predictions/{file}.{table}" for name, file in zip(names, safe, strict=True)}
+
+
+def _earlier_tables(output: Path) -> set[str]:
+    """Return where the report that a folder holds may have written answers."""
+    try:
+        metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+        return {path for table in get_args(TableFormat) for path in _tables(metrics, table).values()}
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another program's or version's
+        return set()
+
+
+def _finish(answers: Predictions, card: Card, chosen: Selection) -> Predictions:
+    """Correct probabilities as the checkpoint says, and mark answers that are too good."""
+    corrected = calibrated(answers.probabilities, card.calibration)
+    return replace(answers, probabilities=corrected, leaky=bool(chosen.leaks))
+
+
+def _explain(
+    model: EmotionModel,
+    card: Card,
+    corpus: PreparedCorpus,
+    rows: Sequence[Row],
+    answers: Predictions,
+    most: int,
+    device: torch.device,
+    progress: bool,
+) -> list[Explanation]:
+    """Explain the surest wrong answers and the surest right ones, half each."""
+    dataset, layout = ClipDataset(corpus, rows, model.config), make_layout(card.model, card.prepare)
+    chosen = surest(answers, most)
     return [
-        f"speakers {listed(same, _NAMED)} are called as speakers whom the checkpoint has learned from; if they are the "
-        "same people, the scores are too high"
+        explain_prepared(
+            model,
+            layout,
+            dataset.read(index),
+            rows[index].key,
+            label=answers.names[answers.label[index]],
+            calibration=card.calibration,
+            device=device,
+        )
+        for index in tqdm(chosen, desc="explain", unit="clip", disable=not (progress and chosen))
     ]
 
 
-def _named(rows: Sequence[Row], card: Card) -> list[Row]:
-    """Name people as the card does; of several corpora that it does not know, say whose they are."""
-    found = {row.corpus for row in rows}
-    corpora = card.corpora if found <= set(card.corpora) else found
-    return [replace(row, speaker=person_name(row, corpora)) for row in rows]
-
-
-def _describe_corpus(corpus: PreparedCorpus, rows: Sequence[Row]) -> dict[str, Any]:
-    names = sorted({row.corpus for row in rows})
-    return {
-        "root": str(corpus.root),
-        "names": names,
-        "synthetic": DEMO_CORPUS in names,
-        "left_out_by_prepare": corpus.skipped(),
-    }
-
-
-def _headline(predictions: Predictions) -> dict[str, Any]:
-    scores = summarise(predictions)
-    return {name: scores[name] for name in ("n", "accuracy", "uar", "macro_f1", "interval")}
+def surest(answers: Predictions, most: int) -> list[int]:
+    """Return the places of the surest wrong answers and of the surest right ones, half each as far as there are any."""
+    order = np.argsort(-answers.probabilities.max(axis=1), kind="stable")
+    right = (answers.predicted == answers.label)[order]
+    wrong, good = order[~right].tolist(), order[right].tolist()
+    few = min(len(wrong), max(most - most // 2, most - len(good)))
+    return [*wrong[:few], *good[: most - few]]

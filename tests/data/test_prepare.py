@@ -198,7 +198,7 @@ def test_every_bad_clip_is_left_out_by_name_and_every_good_one_kept(
     assert f"{len(odd_media)} of {len(odd_media) + len(skipped)} clips" in output.out
     for key in skipped:
         assert f"left out: clip {key}" in output.err
-    assert PreparedCorpus.open(root).skipped() == len(skipped)
+    assert PreparedCorpus.open(root).skipped() == [row["reason"] for row in skipped.values()]
 
 
 def test_prepared_manifest_says_what_each_clip_has(tmp_path: Path, odd_media: dict[str, Path]) -> None:

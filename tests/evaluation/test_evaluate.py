@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from mmer.checkpoint import CARD, Card
+from mmer.calibration import Calibration
+from mmer.checkpoint import CARD, Card, checkpoint_hash
 from mmer.cli import evaluate, main
 from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
 from mmer.data.store import PreparedClip, clip_path, write_settings
-from mmer.errors import CorpusError, SplitError
-from mmer.evaluation.evaluate import Evaluation, evaluate_checkpoint
+from mmer.errors import ConfigError, CorpusError, SplitError
+from mmer.evaluation.about import describe_corpora
+from mmer.evaluation.evaluate import evaluate_checkpoint, number_names, surest, system_name
+from mmer.evaluation.measure import measure
+from mmer.evaluation.metrics import score as score_all
+from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.system import System
+from mmer.inference.predictor import Predictor
 from mmer.media.write import write_clip
 from mmer.model import build_model
 
@@ -67,8 +74,8 @@ def checkpoint(root: Path, rows: list[Row], split: SplitConfig, **changes: Any) 
     return path
 
 
-def score(path: Path, root: Path | None = None, part: Any = "test") -> Evaluation:
-    return evaluate_checkpoint(path, root, part, device=torch.device("cpu"), progress=False)
+def score(path: Path, root: Path | None = None, part: Any = "test", **settings: Any) -> System:
+    return evaluate_checkpoint(path, root, part, device=torch.device("cpu"), progress=False, **settings)
 
 
 def dealt(words: dict[int, str], **extra: str) -> list[Row]:
@@ -104,15 +111,15 @@ def new(row: Row) -> Row:
 def test_a_split_of_speakers_is_scored_by_its_speakers(folder: Path) -> None:
     found = score(checkpoint(folder, HOME, SplitConfig("speakers", test=(1, 4), validation=(2,))))
     assert found.predictions.key == ("clip1", "clip4", "clip7", "clip10")
-    assert found.metrics["speakers"]["scored"] == ["1", "4"]
-    assert (found.metrics["leaks"], found.metrics["notes"]) == ([], [])
+    assert found.about["speakers"]["scored"] == ["1", "4"]
+    assert (found.about["leaks"], found.about["notes"]) == ([], [])
 
 
 def test_a_clip_that_was_dropped_as_a_duplicate_is_not_scored(folder: Path) -> None:
     rows = [replace(row, extra={"sound": "f00" if i in (0, 1) else str(i)}) for i, row in enumerate(HOME)]
     found = score(checkpoint(folder, rows, SplitConfig("speakers", test=(1,), duplicates="drop")))
     assert found.predictions.key == ("clip7",)  # clip1's sound is that of clip0, which was trained on
-    assert found.metrics["notes"] == [
+    assert found.about["notes"] == [
         "1 clips are left out, for their sound is that of another, to the sample: clip0 = clip1"
     ]
 
@@ -127,21 +134,22 @@ def test_a_corpus_that_was_never_trained_on_is_scored_whole(folder: Path, tmp_pa
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     found = score(path, prepared(tmp_path / "away", AWAY))
     assert found.predictions.key == tuple(row.key for row in AWAY)
-    assert found.metrics["protocol"] == "all of a corpus that was not trained on"
-    assert found.metrics["speakers"]["scored"] == ["0", "1", "2"]
+    assert found.about["protocol"] == "all of a corpus that was not trained on"
+    assert found.about["speakers"]["scored"] == ["0", "1", "2"]
 
 
 def test_people_of_several_new_corpora_are_told_apart(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     rows = [*AWAY, Row("moon", "moon", "2", "no")]
     found = score(path, prepared(tmp_path / "away", rows))
-    assert found.metrics["speakers"]["scored"] == ["away:0", "away:1", "away:2", "moon:2"]
+    assert found.about["speakers"]["scored"] == ["away:0", "away:1", "away:2", "moon:2"]
 
 
 def test_its_training_part_is_nobody_s(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     with pytest.raises(
-        SplitError, match="speakers: the validation part has no clip that the model can use; name another"
+        SplitError,
+        match="the validation part has no clip that the model can use, with audio and one of its labels; name another",
     ):
         score(path, prepared(tmp_path / "away", AWAY), "validation")
 
@@ -151,7 +159,9 @@ def test_beside_the_trained_corpus_another_is_left_out_and_counted(folder: Path,
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     found = score(path, prepared(tmp_path / "both", [*HOME, *AWAY]))
     assert found.predictions.key == ("clip1", "clip7")
-    assert found.metrics["corpus"]["left_out_as_another_corpus"] == 6
+    assert found.about["corpus"]["left_out"] == [
+        {"reason": "of a corpus that the checkpoint was not trained on", "clips": 6}
+    ]
 
 
 def test_people_of_several_corpora_are_told_apart(tmp_path: Path) -> None:
@@ -160,8 +170,8 @@ def test_people_of_several_corpora_are_told_apart(tmp_path: Path) -> None:
     found = score(checkpoint(root, rows, SplitConfig("speakers", test=("home:1", "away:2"))))
     assert found.predictions.key == ("clip1", "clip7", "far2", "far5")
     assert found.predictions.speaker == ("home:1", "home:1", "away:2", "away:2")
-    assert found.metrics["speakers"]["scored"] == ["away:2", "home:1"]
-    assert found.metrics["interval"]["unit"] == "speaker"
+    assert found.about["speakers"]["scored"] == ["away:2", "home:1"]
+    assert measure([found], resamples=10)["systems"][0]["scores"]["unit"] == "speaker"
 
 
 def test_a_corpus_that_was_renamed_is_still_known(folder: Path, tmp_path: Path) -> None:
@@ -171,11 +181,13 @@ def test_a_corpus_that_was_renamed_is_still_known(folder: Path, tmp_path: Path) 
     again = [replace(row, key=f"new{i}", corpus="renamed", speaker=f"who{i}") for i, row in enumerate(rows)]
     found = score(path, prepared(tmp_path / "again", again))
     assert found.predictions.key == ("new1", "new7")
-    assert found.metrics["notes"] == [
+    assert found.about["notes"] == [
         "10 clips are left out, for the checkpoint has learned from them or their takes: new0, new10, new11, new2, "
         "new3 and 5 more (10 in all)"
     ]
-    with pytest.raises(SplitError, match=r"the test part has no clip that the model can use \(1 clips are left out"):
+    with pytest.raises(
+        SplitError, match=r"has no clip that the model can use, with audio and one of its labels \(1 clips are left out"
+    ):
         score(path, prepared(tmp_path / "one", again[:1]))
 
 
@@ -191,21 +203,21 @@ def test_a_copy_that_took_no_part_is_not_scored_under_another_key(folder: Path, 
     again = prepared(tmp_path / "again", [replace(row, key=f"home/{row.key}") for row in rows])
     found = score(path, again)
     assert found.predictions.key == ("home/clip7",)
-    assert found.metrics["notes"][-1].startswith("1 clips are left out, for the checkpoint has learned from them")
+    assert found.about["notes"][-1].startswith("1 clips are left out, for the checkpoint has learned from them")
 
 
 def test_a_clip_that_is_scored_twice_is_told(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     rows = [*HOME, Row("more", "home", "1", "yes")]
     rows = [replace(row, extra={"sound": "f00"}) if row.key in ("clip1", "more") else row for row in rows]
-    assert score(path, prepared(tmp_path / "more", rows)).metrics["notes"] == [
+    assert score(path, prepared(tmp_path / "more", rows)).about["notes"] == [
         "1 sounds are scored under several keys: clip1 = more"
     ]
 
 
 def test_speakers_of_another_corpus_who_are_called_as_known_ones_are_told(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,), train=(2,)))
-    assert score(path, prepared(tmp_path / "away", AWAY)).metrics["notes"] == [
+    assert score(path, prepared(tmp_path / "away", AWAY)).about["notes"] == [
         "speakers 2 are called as speakers whom the checkpoint has learned from; if they are the same people, the "
         "scores are too high"
     ]
@@ -224,6 +236,129 @@ def test_only_what_the_model_reads_must_be_prepared_alike(folder: Path, tmp_path
         score(path, slow)
 
 
+# --- what is known of a checkpoint
+
+
+def test_a_checkpoint_says_what_it_is_and_on_what_it_was_scored(folder: Path) -> None:
+    path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,), validation=(2,)), seed=7, epoch=3)
+    about = score(path).about
+    assert about["source"] == {"kind": "checkpoint", "path": str(path), "sha256": checkpoint_hash(path), "epoch": 3}
+    assert (about["protocol"], about["part"], about["seeds"]) == ("speakers", "test", [7])
+    assert about["speakers"] == {"train": ["0", "3", "4", "5"], "validation": ["2"], "scored": ["1"]}
+    assert about["model"]["modalities"] == ["audio"]
+    assert about["model"]["streams"] == {"voice": "wave_cnn"}
+    assert about["model"]["parameters"] == sum(x.numel() for x in build_model(MODEL, load=False).parameters())
+    assert about["corpus"]["root"] == str(folder)
+    assert about["calibration"] is None
+
+
+def test_a_corpus_has_its_owner_s_licence_and_an_unknown_one_none() -> None:
+    assert describe_corpora(["ravdess", "home"])["licences"] == {"home": None, "ravdess": "CC BY-NC-SA 4.0"}
+    assert not describe_corpora(["ravdess"])["synthetic"]
+    assert describe_corpora(["demo"])["synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/wave/checkpoints/best.ckpt", "wave"),
+        ("runs/wave/checkpoints/last.ckpt", "wave last"),
+        ("wave.ckpt", "wave"),
+        ("report/predictions.csv", "report"),
+        ("report/svm.csv", "svm"),
+    ],
+)
+def test_a_system_is_called_by_its_run_its_report_or_its_file(path: str, name: str) -> None:
+    assert system_name(Path(path)) == name
+
+
+def test_names_that_are_taken_are_numbered_whatever_their_case() -> None:
+    assert number_names(["wave", "Wave", "svm", "wave", "wave 2"]) == ["wave", "Wave 2", "svm", "wave 3", "wave 2 2"]
+
+
+def test_a_calibrated_checkpoint_answers_as_its_predictor_does(folder: Path) -> None:
+    calibration = Calibration("temperature", (3.0,), speakers=["2"], clips=2)
+    split = SplitConfig("speakers", test=(1, 4))
+    plain = score(checkpoint(folder, HOME, split))
+    path = checkpoint(folder, HOME, split, calibration=calibration)
+    found = score(path, degrade=["audio_noise"])
+    np.testing.assert_allclose(found.predictions.probabilities, calibration.apply(plain.predictions.probabilities))
+    predictor = Predictor.from_checkpoint(path, "cpu")
+    for key, answer in zip(found.predictions.key, found.predictions.probabilities, strict=True):
+        prepared = PreparedClip.load(clip_path(folder, key), key, ("audio",))
+        named = predictor.predict_clip(key, prepared).probabilities
+        np.testing.assert_allclose(answer, list(named.values()), rtol=1e-5)
+    np.testing.assert_allclose(found.degraded[0].predictions.probabilities, found.predictions.probabilities, rtol=1e-5)
+    told = found.about["calibration"]
+    assert (told["method"], told["scale"], told["speakers"], told["clips"]) == ("temperature", [3.0], ["2"], 2)
+    assert told["before"] == {
+        name: value for name, value in score_all(plain.predictions).items() if name in told["before"]
+    }
+    assert set(told["before"]) == {"ece", "brier", "log_loss"}
+    np.testing.assert_array_equal(score(path, raw=True).predictions.probabilities, plain.predictions.probabilities)
+
+
+def test_a_checkpoint_is_scored_on_clips_made_worse(folder: Path) -> None:
+    found = score(checkpoint(folder, HOME, SplitConfig("speakers", test=(1, 4))), degrade=["all"])
+    assert [(each.kind, each.level) for each in found.degraded] == [
+        ("audio_noise", level) for level in (None, 20, 10, 5, 0, -5)
+    ]
+    assert {each.predictions.key for each in found.degraded} == {("clip1", "clip4", "clip7", "clip10")}
+    assert score(checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))).degraded == []
+
+
+def test_a_harm_to_what_it_does_not_read_is_refused_before_anything_runs(folder: Path) -> None:
+    path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1, 4)))
+    with pytest.raises(ConfigError, match="degradation face_blur is one of video and the model reads audio"):
+        score(path, Path("nowhere"), degrade=["face_blur"])
+
+
+def test_the_surest_wrong_and_right_answers_are_explained(folder: Path) -> None:
+    path = checkpoint(folder, HOME, SplitConfig("speakers", test=(0, 1, 2, 3), train=(4,)))
+    found = score(path, explain=4)
+    answers = found.predictions
+    sure, right = answers.probabilities.max(axis=1), answers.predicted == answers.label
+    expected = [
+        answers.key[i]
+        for hit in (False, True)
+        for i in sorted(np.flatnonzero(right == hit), key=lambda i: -sure[i])[:2]
+    ]
+    assert [each.key for each in found.explanations] == expected
+    for each in found.explanations:
+        assert each.label == answers.names[answers.label[answers.key.index(each.key)]]
+        assert set(each.modalities) == {"audio"}
+
+
+@pytest.mark.parametrize(
+    ("right", "most", "chosen"),
+    [("1010", 2, [1, 0]), ("1111", 3, [0, 1, 2]), ("0000", 3, [0, 1, 2]), ("0111", 4, [0, 1, 2, 3]), ("10", 9, [1, 0])],
+)
+def test_where_there_are_too_few_wrong_or_right_ones_the_others_take_their_place(
+    right: str, most: int, chosen: list[int]
+) -> None:
+    sure = np.linspace(0.9, 0.6, len(right))
+    label = np.array([int(each == "0") for each in right])
+    keys = tuple(map(str, range(len(right))))
+    answers = Predictions(("a", "b"), keys, ("",) * len(right), label, np.stack([sure, 1 - sure], axis=1))
+    assert surest(answers, most) == chosen
+
+
+# --- another split than the checkpoint's own
+
+
+def test_another_split_is_scored_and_an_allowed_leak_marks_every_answer(folder: Path) -> None:
+    path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1, 4), validation=(2,)))
+    honest = score(path, split=SplitConfig("speakers", test=(4,), train=(0,)))
+    assert (honest.predictions.key, honest.predictions.leaky) == (("clip4", "clip10"), False)
+    with pytest.raises(SplitError, match="the checkpoint has learned from speakers 0 or was chosen on them"):
+        score(path, split=SplitConfig("speakers", test=(0,)))
+    leaky = score(path, split=SplitConfig("speakers", test=(0,), allow_leak=True), degrade=["all"])
+    assert leaky.about["leaks"] == ["the checkpoint has learned from speakers 0 or was chosen on them"]
+    assert leaky.predictions.leaky
+    assert all(each.leaky for each in leaky.subsets.values())
+    assert all(each.predictions.leaky for each in leaky.degraded)
+
+
 # --- what leaks is told everywhere
 
 
@@ -233,13 +368,13 @@ def leaky(folder: Path) -> Path:
 
 
 def test_a_leak_is_in_the_metrics(leaky: Path) -> None:
-    leaks = score(leaky).metrics["leaks"]
+    leaks = score(leaky).about["leaks"]
     assert leaks[0] == AT_RANDOM
     assert any(leak.startswith("speakers ") for leak in leaks)
 
 
 def test_a_leak_follows_a_checkpoint_to_another_corpus(leaky: Path, tmp_path: Path) -> None:
-    assert score(leaky, prepared(tmp_path / "away", AWAY)).metrics["leaks"][0] == AT_RANDOM
+    assert score(leaky, prepared(tmp_path / "away", AWAY)).about["leaks"][0] == AT_RANDOM
 
 
 def test_a_leak_is_printed_and_reported(leaky: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +383,7 @@ def test_a_leak_is_printed_and_reported(leaky: Path, tmp_path: Path, capsys: pyt
     assert printed.startswith(f"LEAKY split, the scores are too high: {AT_RANDOM}")
     assert "\x1b" not in printed, "no colours in a file"
     page = (tmp_path / "out/index.html").read_text()
-    assert "Leaky split: these scores are too high." in page
+    assert "LEAKY SPLIT: these scores are too high" in page
     lines = (tmp_path / "out/predictions.csv").read_text().splitlines()
     assert lines[0].endswith(",leaky") and all(line.endswith(",yes") for line in lines[1:])
     assert AT_RANDOM in page
