@@ -223,8 +223,9 @@ class SplitConfig:
 
     protocol: str = "contig6"
     """``contig6``, ``luna5``, ``emobox6``, ``chuma5``, ``mitseas:audio``, ``mitseas:combination``: RAVDESS's folds;
-    ``crema5``: CREMA-D's; ``loso``: leave one speaker out; ``group-kfold:K``: K folds of speakers; ``speakers``: the
-    lists below; ``table``: a column or a table says it; ``random_leaky``: clips at random, to measure the leak."""
+    ``crema5``: CREMA-D's; ``loso``: leave one speaker out; ``contig:K``: K folds of neighbours, of who is there;
+    ``group-kfold:K``: K folds of about as many clips; ``speakers``: the lists below; ``table``: a column or a table
+    says it; ``random_leaky``: clips at random, to measure the leak."""
     fold: int = 1
     """Which fold is tested, from 1; its validation speakers are the test speakers of the next, unless the protocol
     names others."""

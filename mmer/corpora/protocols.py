@@ -114,7 +114,7 @@ PUBLISHED: Mapping[str, Published] = {
 ROW_WISE = ("table", "random_leaky")
 """The protocols that deal clips one by one, and not speakers."""
 
-PROTOCOLS = ", ".join((*PUBLISHED, "loso", "group-kfold:K", "speakers", *ROW_WISE))
+PROTOCOLS = ", ".join((*PUBLISHED, "loso", "contig:K", "group-kfold:K", "speakers", *ROW_WISE))
 """What a protocol may be called, for a human."""
 
 
@@ -142,14 +142,14 @@ def deal_speakers(rows: Sequence[Row], config: SplitConfig) -> Fold:
             raise EmptyPartError(
                 f"{config.protocol} fold {config.fold}: the {part} part is empty, for it is speakers "
                 f"{listed(speakers)} and the corpus has {listed(present, 30)}; "
-                "choose another fold, or protocol 'speakers'"
+                "choose another fold, or protocol 'speakers' or contig:K"
             )
     return {part: tuple(name for name in fold[part] if name in present) for part in PARTS}
 
 
 def _speaker_folds(rows: Sequence[Row], config: SplitConfig) -> list[Fold]:
     name, colon, number = config.protocol.partition(":")
-    if config.protocol not in (*PUBLISHED, "loso", "speakers") and not (name == "group-kfold" and colon):
+    if config.protocol not in (*PUBLISHED, "loso", "speakers") and not (name in ("contig", "group-kfold") and colon):
         raise SplitError(f"protocol {config.protocol!r} is unknown; choose one of {PROTOCOLS}")
     if config.protocol in PUBLISHED:
         _check_corpus(rows, config)
@@ -161,7 +161,8 @@ def _speaker_folds(rows: Sequence[Row], config: SplitConfig) -> list[Fold]:
         return _leave_one_out(clips)
     if config.protocol == "speakers":
         return [_listed_speakers(clips, config, {row.corpus for row in rows})]
-    return _group_folds(clips, number)
+    count = _count_wanted(clips, name, number)
+    return _contiguous_folds(clips, count) if name == "contig" else _group_folds(clips, count)
 
 
 def _clips_by_person(rows: Sequence[Row]) -> Counter[str]:
@@ -222,22 +223,31 @@ def _leave_one_out(clips: Counter[str]) -> list[Fold]:
     return _cyclic([(person,) for person in clips])
 
 
-def _group_folds(clips: Counter[str], number: str) -> list[Fold]:
+def _count_wanted(clips: Counter[str], name: str, number: str) -> int:
+    """Return how many folds are asked for behind the colon."""
+    if not number.isdecimal() or int(number) < 3:
+        raise SplitError(
+            f"protocol '{name}:{number}' wants the number of folds behind the colon, 3 or more, as {name}:5"
+        )
+    if len(clips) < int(number):
+        raise SplitError(
+            f"{name}:{int(number)} wants at least {int(number)} speakers and there are {len(clips)} "
+            f"({listed(clips, 5)}); choose fewer folds"
+        )
+    return int(number)
+
+
+def _contiguous_folds(clips: Counter[str], count: int) -> list[Fold]:
+    """Cut the speakers who are there, in reading order, into folds of as many; the first folds have one more."""
+    return _cyclic([tuple(names.tolist()) for names in np.array_split(np.array(list(clips)), count)])
+
+
+def _group_folds(clips: Counter[str], count: int) -> list[Fold]:
     """Deal speakers to folds of about as many clips, exactly as scikit-learn's ``GroupKFold`` does.
 
     The speaker with the most clips goes first, each to the fold with the fewest; of equals, the last in alphabetical
     order goes first.
     """
-    if not number.isdecimal() or int(number) < 3:
-        raise SplitError(
-            f"protocol 'group-kfold:{number}' wants the number of folds behind the colon, 3 or more, as group-kfold:5"
-        )
-    count = int(number)
-    if len(clips) < count:
-        raise SplitError(
-            f"group-kfold:{count} wants at least {count} speakers and there are {len(clips)} ({listed(clips, 5)}); "
-            "choose fewer folds"
-        )
     names = np.array(sorted(clips))
     weights = np.array([clips[name] for name in names.tolist()])
     load, folds = np.zeros(count), [list[str]() for _ in range(count)]

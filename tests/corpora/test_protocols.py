@@ -49,7 +49,7 @@ def test_the_test_speakers_are_the_published_ones(protocol: str) -> None:
     assert [numbers(make_split(rows, SplitConfig(protocol, fold=fold)).test) for fold in folds] == TESTED[protocol]
 
 
-@pytest.mark.parametrize("protocol", ["luna5", "emobox6", "crema5", "loso", "group-kfold:5"])
+@pytest.mark.parametrize("protocol", ["luna5", "emobox6", "crema5", "loso", "contig:7", "group-kfold:5"])
 def test_the_validation_speakers_are_the_test_speakers_of_the_next_fold(protocol: str) -> None:
     rows = corpus_of(protocol)
     splits = [
@@ -79,7 +79,7 @@ def test_mitseas_trains_8_and_12_actors_and_tests_4_and_they_are_all_different(f
     assert genders == [4, 6, 2], "half of each are men"
 
 
-@pytest.mark.parametrize("protocol", [*PUBLISHED, "loso", "group-kfold:4", "group-kfold:6"])
+@pytest.mark.parametrize("protocol", [*PUBLISHED, "loso", "contig:5", "group-kfold:4", "group-kfold:6"])
 def test_no_fold_shares_a_speaker_and_training_takes_the_rest(protocol: str) -> None:
     rows = corpus_of(protocol)
     for fold in range(1, count_folds(rows, SplitConfig(protocol)) + 1):
@@ -126,18 +126,33 @@ def test_loso_wants_somebody_to_train_on() -> None:
         make_split(RAVDESS[:4], SplitConfig("loso"))
 
 
+def test_contiguous_folds_are_cut_from_the_speakers_who_are_there() -> None:
+    rows = [row for row in RAVDESS if int(row.speaker or 0) <= 20]
+    splits = [make_split(rows, SplitConfig("contig:5", fold=fold)) for fold in range(1, 6)]
+    assert [numbers(split.test) for split in splits] == [list(range(i, i + 4)) for i in (1, 5, 9, 13, 17)]
+    assert numbers(splits[4].validation) == [1, 2, 3, 4]
+    uneven = [make_split(rows, SplitConfig("contig:6", fold=fold)) for fold in range(1, 7)]
+    assert [len(split.test) for split in uneven] == [4, 4, 3, 3, 3, 3]
+    whole = [SplitConfig(protocol, fold=fold) for fold in range(1, 7) for protocol in ("contig:6", "contig6")]
+    dealt = [make_split(RAVDESS, config) for config in whole]
+    assert all(
+        (a.train, a.validation, a.test) == (b.train, b.validation, b.test)
+        for a, b in zip(dealt[::2], dealt[1::2], strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", ["contig", "group-kfold"])
 @pytest.mark.parametrize("number", ["", "two", "2", "0", "-3"])
-def test_group_kfold_wants_its_number(number: str) -> None:
-    said = f"protocol 'group-kfold:{number}' wants the number of folds behind the colon, 3 or more, as group-kfold:5"
+def test_a_number_of_folds_is_wanted(name: str, number: str) -> None:
+    said = f"protocol '{name}:{number}' wants the number of folds behind the colon, 3 or more, as {name}:5"
     with pytest.raises(SplitError, match=said):
-        make_split(RAVDESS, SplitConfig(f"group-kfold:{number}"))
+        make_split(RAVDESS, SplitConfig(f"{name}:{number}"))
 
 
-def test_group_kfold_wants_a_speaker_for_every_fold() -> None:
-    with pytest.raises(
-        SplitError, match=r"group-kfold:25 wants at least 25 speakers and there are 24 .*; choose fewer"
-    ):
-        make_split(RAVDESS, SplitConfig("group-kfold:25"))
+@pytest.mark.parametrize("name", ["contig", "group-kfold"])
+def test_a_speaker_is_wanted_for_every_fold(name: str) -> None:
+    with pytest.raises(SplitError, match=f"{name}:25 wants at least 25 speakers and there are 24 .*; choose fewer"):
+        make_split(RAVDESS, SplitConfig(f"{name}:25"))
 
 
 def random_clips(seed: int) -> list[Row]:
