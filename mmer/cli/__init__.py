@@ -5,15 +5,33 @@ Each command is a module with ``add(parser)``; what it needs is imported when it
 
 from __future__ import annotations
 
+import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 
 from mmer import __version__
-from mmer.cli import corpora, doctor, download, faces, manifest, predict, prepare, score, split, synthesize
+from mmer.cli import (
+    calibrate,
+    corpora,
+    crossval,
+    doctor,
+    download,
+    explain,
+    faces,
+    manifest,
+    predict,
+    prepare,
+    score,
+    split,
+    synthesize,
+)
 from mmer.cli.parser import Parser, run
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run ``mmer`` and return its exit code."""
+    args = sys.argv[1:] if args is None else args
     parser = Parser(prog="mmer", description="Multimodal emotion recognition from faces, voices and words.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -25,12 +43,20 @@ def main(args: Sequence[str] | None = None) -> int:
     prepare.add(commands.add_parser("prepare", help="crop faces and resample sound once, before training"))
     split.add(commands.add_parser("split", help="show and write the folds of a protocol: who trains, who is tested"))
     predict.add(commands.add_parser("predict", help="recognise the emotion in video and sound files"))
+    calibrate.add(commands.add_parser("calibrate", help="make a checkpoint's probabilities mean what they say"))
+    crossval.add(commands.add_parser("crossval", help="train and test every fold of a protocol, and report on all"))
+    explain.add(commands.add_parser("explain", help="draw how much each modality and each moment of files mattered"))
     doctor.add(commands.add_parser("doctor", help="check that this machine has what mmer needs"))
-    return run(parser, parser.parse_args(args))
+    return run(parser, parser.parse_args(args, argparse.Namespace(command=shlex.join(["mmer", *args]))))
 
 
 def evaluate(args: Sequence[str] | None = None) -> int:
     """Run ``evaluate.py`` and return its exit code."""
-    parser = Parser(prog="evaluate.py", description="Score a checkpoint on the speakers that it has never seen.")
+    args = sys.argv[1:] if args is None else args
+    parser = Parser(
+        prog="evaluate.py",
+        description="Score checkpoints on speakers whom they have never seen, and the answers of any other system.",
+    )
     score.add(parser)
-    return run(parser, parser.parse_args(args))
+    command = shlex.join(["python", "evaluate.py", *args])
+    return run(parser, parser.parse_args(args, argparse.Namespace(command=command)))

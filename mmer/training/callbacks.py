@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from mmer.checkpoint import CARD, Card
+from mmer.errors import SplitError
+from mmer.evaluation.infer import predict_rows
+from mmer.evaluation.metrics import confusion_matrix, uar
+from mmer.evaluation.predictions import Predictions
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 
@@ -87,6 +92,76 @@ class WriteCard(Callback):
             versions=versions(),
         )
         checkpoint[CARD] = card.to_plain()
+
+
+class WatchTest(Callback):
+    """Keep the answers of the epoch that is best on the test itself, which nobody could have known: ``oracle.csv``.
+
+    It shows what choosing on the test would pretend. Nothing is chosen by it, and the training is the same without it.
+
+    Args:
+        folder: Where ``oracle.csv`` goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "oracle.csv"
+        self.best = -1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score so far, for a run that is resumed."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score of the run that is resumed."""
+        self.best = state_dict["best"]
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Find out whom there is to watch.
+
+        Raises:
+            SplitError: Nobody is tested.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not len(data.test):
+            raise SplitError("the test part is empty, and --oracle watches it; leave --oracle out")
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the weights that validation has just scored, as :class:`BestCheckpoint` would keep them."""
+        if not trainer.sanity_checking:
+            self._look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the weights where nobody validates."""
+        if not len(trainer.datamodule.validation):  # type: ignore[attr-defined]
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let every process answer, for a model in pieces wants all of them; one writes."""
+        answers = self._answer(trainer, pl_module)
+        score = float(uar(confusion_matrix(answers.label, answers.predicted, len(answers.names))))
+        pl_module.log("oracle/uar", score, sync_dist=True)
+        if score > self.best:
+            self.best = score
+            if trainer.is_global_zero:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                answers.write(self.path)
+
+    def _answer(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Predictions:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, EmotionDataModule)
+        assert isinstance(pl_module, EmotionClassifier)
+        rows = [replace(row, speaker=data.split.speaker(row)) for row in data.split.rows(data.rows, "test")]
+        answers = predict_rows(
+            pl_module.model,
+            data.corpus,
+            rows,
+            device=pl_module.device,
+            batch_size=data.batch_size,
+            workers=data.workers,
+            progress=False,
+        )
+        every = answers["+".join(pl_module.config.modalities)]
+        return replace(every, leaky=bool(data.split.leaks))
 
 
 @rank_zero_only

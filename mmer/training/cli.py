@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from mmer.checkpoint import load_checkpoint, read_card
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
-from mmer.training.callbacks import BestCheckpoint, TellSplit, WriteCard, say
+from mmer.training.callbacks import BestCheckpoint, TellSplit, WatchTest, WriteCard, say
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 
@@ -58,6 +58,12 @@ class TrainCLI(LightningCLI):
             default=None,
             help="Weights & Biases project to log to as well; offline where there is no key.",
         )
+        parser.add_argument(
+            "--oracle",
+            action="store_true",
+            help="Score the test speakers after every epoch and keep the answers of the best epoch, oracle.csv: what "
+            "choosing on the test would pretend. It never chooses the checkpoint.",
+        )
         parser.link_arguments("model.config", "data.model", apply_on="instantiate")
         parser.set_defaults({"trainer.default_root_dir": "runs/train"})
 
@@ -89,6 +95,8 @@ class TrainCLI(LightningCLI):
             callbacks.append(BestCheckpoint(folder / "checkpoints"))
         if config.trainer.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
+        if config.oracle:
+            callbacks.append(WatchTest(folder))
         self.trainer_defaults["callbacks"] = callbacks
 
     def instantiate_classes(self) -> None:

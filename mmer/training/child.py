@@ -1,0 +1,90 @@
+"""Child processes: they never outlive who started them, and say in one line why they failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+_LEASHED = "MMER_LEASHED"  # set where standard input is a pipe that the parent holds open as long as it lives
+_PATIENCE = 5.0  # seconds to end in, when asked to
+
+
+class Child:
+    """A module of this package that runs in a process of its own, with those that it starts.
+
+    Args:
+        module: The module, as ``python -m`` runs it; it calls :func:`follow_parent`.
+        args: Its arguments.
+        log: To which file it says what it has to say.
+        threads: How many threads its mathematics have.
+    """
+
+    def __init__(self, module: str, args: Sequence[str], log: Path, threads: int) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *args],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, _LEASHED: "1", "OMP_NUM_THREADS": str(threads)},
+                start_new_session=True,  # a Ctrl-C is for the parent, and a signal reaches the whole group
+            )
+
+    def poll(self) -> int | None:
+        """Return its exit code, None as long as it runs."""
+        code = self.process.poll()
+        if code is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+        return code
+
+    def demand(self, ending: signal.Signals) -> None:
+        """Tell it, and all that it has started, to end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, ending)
+
+    def complaint(self) -> str:
+        """Return in one line why it failed."""
+        code = self.process.returncode
+        if code < 0:
+            return f"it was ended by {signal.Signals(-code).name}"
+        return complaint(self.log.read_text(encoding="utf-8", errors="replace"))
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End processes: ask all of them first, and then do not ask."""
+    for child in children:
+        child.demand(signal.SIGTERM)
+    until = monotonic() + _PATIENCE
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(max(0.0, until - monotonic()))
+        child.demand(signal.SIGKILL)
+        child.process.wait()
+        child.poll()
+
+
+def complaint(text: str) -> str:
+    """Return the line in which a program said what went wrong: its error, or the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.partition(": error: ")[2] for line in lines if ": error: " in line]
+    return errors[-1] if errors else lines[-1] if lines else "it said nothing"
+
+
+def follow_parent() -> None:
+    """End this process, where it is a :class:`Child`, as soon as whoever started it is gone, however that came."""
+    if os.environ.get(_LEASHED):
+        Thread(target=_wait, daemon=True).start()
+
+
+def _wait() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)  # nothing is left to tidy: files appear whole or not at all
