@@ -93,3 +93,9 @@ def test_inference_and_evaluation_load_no_trainer() -> None:
 def test_configs_load_no_torch() -> None:
     assert not imports(IMPORTS["config"], "torch")
     assert "torch" not in loaded_after("import mmer.config, mmer.cli, mmer.doctor")
+
+
+def test_tables_of_answers_are_scored_without_torch() -> None:
+    loaded = loaded_after("import mmer.evaluation.results, mmer.evaluation.measure")
+    assert {"numpy", "matplotlib"} <= loaded
+    assert loaded & {"torch", "torchmetrics", "torchvision"} == set()

@@ -16,7 +16,7 @@ from mmer.errors import ClipError, ConfigError
 if TYPE_CHECKING:
     from mmer.checkpoint import Card
     from mmer.config import Modality
-    from mmer.evaluation.explain import Explanation
+    from mmer.evaluation.explanation import Explanation
     from mmer.inference.predictor import Prediction, Predictor
 
 

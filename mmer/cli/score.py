@@ -118,8 +118,8 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from mmer.cli.scores import show
-    from mmer.evaluation.evaluate import Evaluation
     from mmer.evaluation.measure import measure
+    from mmer.evaluation.results import Evaluation
 
     _check(args)
     systems = _read_systems(args)
@@ -154,25 +154,27 @@ def _check(args: argparse.Namespace) -> None:
 
 def _read_systems(args: argparse.Namespace) -> list[System]:
     """Read what is to be scored: tables first, for that is quick, and then let the checkpoints answer."""
-    from mmer.evaluation.evaluate import (
-        check_classes,
-        evaluate_checkpoint,
-        evaluate_predictions,
-        number_names,
-        system_name,
-    )
-    from mmer.inference.predictor import choose_device
+    from mmer.evaluation.results import evaluate_predictions, number_names, system_name
 
     checkpoints, tables = args.checkpoint or [], args.predictions or []
     called = number_names([each.name or system_name(each.path) for each in (*checkpoints, *tables)])
-    device = choose_device(args.device)
-    labels, split = _labels(args.labels), _split_settings(args)
+    labels = _labels(args.labels)
     read = [
         evaluate_predictions(each.path, name=name, labels=labels)
         for each, name in zip(tables, called[len(checkpoints) :], strict=True)
     ]
-    check_classes([each.path for each in checkpoints], read)
-    answered = [
+    answered = _answer(args, called, read) if checkpoints else []  # without a checkpoint torch is not even loaded
+    return _with_logs([*answered, *read], checkpoints, args)
+
+
+def _answer(args: argparse.Namespace, names: Sequence[str], tables: Sequence[System]) -> list[System]:
+    """Let the checkpoints answer."""
+    from mmer.evaluation.evaluate import check_classes, evaluate_checkpoint
+    from mmer.inference.predictor import choose_device
+
+    device, split = choose_device(args.device), _split_settings(args)
+    check_classes([each.path for each in args.checkpoint], tables)
+    return [
         evaluate_checkpoint(
             each.path,
             getattr(args, "data.root"),
@@ -185,9 +187,8 @@ def _read_systems(args: argparse.Namespace) -> list[System]:
             degrade=args.degrade or (),
             explain=args.explain,
         )
-        for each, name in zip(checkpoints, called, strict=False)
+        for each, name in zip(args.checkpoint, names, strict=False)
     ]
-    return _with_logs([*answered, *read], checkpoints, args)
 
 
 def _with_logs(systems: Sequence[System], checkpoints: Sequence[Named], args: argparse.Namespace) -> list[System]:

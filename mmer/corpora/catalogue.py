@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ from mmer.config import Modality
 from mmer.corpora import crema_d, emodb, meld, savee, tess, text
 from mmer.corpora.fer2013 import COUNTS, read_fer2013
 from mmer.corpora.folder import Layout, read_folder
-from mmer.corpora.manifest import Manifest
+from mmer.corpora.manifest import DEMO_CORPUS, Manifest
 from mmer.corpora.ravdess import SONG_TAKES, SPEECH_TAKES, Channel, read_ravdess
 from mmer.corpora.table import read_table
 from mmer.emotions import CREMA6, EKMAN7, EMODB7, FER7, GOEMOTIONS28, RAVDESS8
@@ -225,3 +225,15 @@ def find_corpus(name: str) -> Corpus:
         if corpus.name == name:
             return corpus
     raise ConfigError(f"corpus {name!r} is unknown; choose one of {', '.join(corpus.name for corpus in CORPORA)}")
+
+
+def describe_corpora(names: Iterable[str]) -> dict[str, Any]:
+    """Return what metrics.json says of some corpora by their names alone; a name that is not here has no licence."""
+    licences, names = {corpus.name: corpus.licence for corpus in CORPORA}, sorted(names)
+    return {
+        "names": names,
+        "licences": {name: licences.get(name) for name in names},
+        "root": None,
+        "synthetic": DEMO_CORPUS in names,
+        "left_out": [],
+    }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmer.calibration import Calibration
 from mmer.checkpoint import Card, checkpoint_hash
-from mmer.corpora.catalogue import CORPORA
-from mmer.corpora.manifest import DEMO_CORPUS, reading_order
+from mmer.corpora.catalogue import describe_corpora
+from mmer.corpora.manifest import reading_order
 from mmer.data.store import PreparedCorpus
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
@@ -45,13 +43,6 @@ def describe_checkpoint(
     }
 
 
-def describe_table(path: Path) -> dict[str, Any]:
-    """Return what is known of a table of answers; the rest they tell themselves."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"source": {"kind": "predictions", "path": str(path), "sha256": sha256, "epoch": None}}
-
-
 def describe_calibration(calibration: Calibration | None, raw: Predictions) -> dict[str, Any] | None:
     """Return how probabilities were corrected, and how good they were before.
 
@@ -77,15 +68,3 @@ def describe_abstention(calibration: Calibration | None) -> dict[str, Any] | Non
     if calibration is None or calibration.threshold is None:
         return None
     return {"threshold": calibration.threshold, "wanted": calibration.precision}
-
-
-def describe_corpora(names: Iterable[str]) -> dict[str, Any]:
-    """Return what is known of some corpora by their names alone."""
-    licences, names = {corpus.name: corpus.licence for corpus in CORPORA}, sorted(names)
-    return {
-        "names": names,
-        "licences": {name: licences.get(name) for name in names},
-        "root": None,
-        "synthetic": DEMO_CORPUS in names,
-        "left_out": [],
-    }

@@ -1,20 +1,16 @@
-"""Checkpoints and tables of answers to systems, and systems to a folder of results."""
+"""Checkpoints to systems."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from mmer.atomic import replacing
 from mmer.calibration import calibrated
 from mmer.checkpoint import Card, load_checkpoint, read_card, read_checkpoint
 from mmer.config import SplitConfig
@@ -23,48 +19,16 @@ from mmer.corpora.splits import Part
 from mmer.data.dataset import ClipDataset, make_layout
 from mmer.data.store import PreparedCorpus, changes
 from mmer.errors import ConfigError, CorpusError
-from mmer.evaluation.about import describe_abstention, describe_calibration, describe_checkpoint, describe_table
+from mmer.evaluation.about import describe_abstention, describe_calibration, describe_checkpoint
 from mmer.evaluation.degrade import choose_degradations
-from mmer.evaluation.explain import Explanation, explain_prepared
+from mmer.evaluation.explain import explain_prepared
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.infer import predict_degraded, predict_rows
 from mmer.evaluation.predictions import Predictions
-from mmer.evaluation.report.page import write_report
+from mmer.evaluation.results import system_name
 from mmer.evaluation.select import Selection, select_clips
 from mmer.evaluation.system import System
 from mmer.model import EmotionModel
-
-TableFormat = Literal["csv", "parquet"]
-"""How the answers are written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What was measured.
-
-    Args:
-        metrics: The content of metrics.json.
-        systems: The systems.
-    """
-
-    metrics: dict[str, Any]
-    systems: Sequence[System]
-
-    def write(self, output: Path, table: TableFormat = "csv") -> None:
-        """Write metrics.json, the answers, index.html and its figures into a folder.
-
-        Answers of an earlier report that have no place in this one are removed; files of anybody else's stay.
-        """
-        output.mkdir(parents=True, exist_ok=True)
-        before, tables = _earlier_tables(output), _tables(self.metrics, table)
-        for system in self.systems:
-            path = output / tables[system.name]
-            path.parent.mkdir(exist_ok=True)
-            system.predictions.write(path)
-        write_report(output, self.metrics, self.systems)
-        with replacing(output / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(self.metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        for name in before - set(tables.values()):
-            (output / name).unlink(missing_ok=True)
 
 
 def evaluate_checkpoint(
@@ -132,21 +96,6 @@ def evaluate_checkpoint(
     )
 
 
-def evaluate_predictions(path: Path, *, name: str | None = None, labels: Sequence[str] | None = None) -> System:
-    """Read the answers of any system, as docs/metrics.md describes their table.
-
-    Args:
-        path: The table, CSV or Parquet.
-        name: What the report calls it; None takes the name of the file.
-        labels: The class names; None takes those of the table.
-
-    Raises:
-        PredictionsError: The table is not what it should be.
-    """
-    answers = Predictions.read(path, labels)
-    return System(name or system_name(path), answers, describe_table(path))
-
-
 def check_classes(checkpoints: Sequence[Path], tables: Sequence[System]) -> None:
     """Refuse systems of different classes before any of them runs.
 
@@ -166,43 +115,6 @@ def check_classes(checkpoints: Sequence[Path], tables: Sequence[System]) -> None
                 f"{first} has the classes {', '.join(wanted)} and {path} has {', '.join(found)}; compare systems "
                 "of the same classes, and score others by themselves"
             )
-
-
-def system_name(path: Path) -> str:
-    """Return what a report calls a checkpoint or a table where nobody says: its run, its report, or its own name."""
-    whole = path.absolute()
-    if whole.parent.name == "checkpoints":
-        run = whole.parent.parent.name
-        return run if path.stem == "best" else f"{run} {path.stem}"
-    return whole.parent.name if path.stem == "predictions" else path.stem
-
-
-def number_names(names: Sequence[str], join: str = " ") -> list[str]:
-    """Return names so that no two are the same, whatever their case: ``a``, ``a 2``, ``a 3``."""
-    taken: dict[str, str] = {}
-    for name in names:
-        tries = (name if number == 1 else f"{name}{join}{number}" for number in count(1))
-        free = next(each for each in tries if each.casefold() not in taken)
-        taken[free.casefold()] = free
-    return list(taken.values())
-
-
-def _tables(metrics: Mapping[str, Any], table: str) -> dict[str, str]:
-    """Return where the answers of each system are written, inside the folder of results."""
-    names = [system["name"] for system in metrics["systems"]]
-    if len(names) == 1:
-        return {names[0]: f"predictions.{table}"}
-    safe = number_names([re.sub(r"[^\w+.-]+", "-", name).strip("-.") or "system" for name in names], join="-")
-    return {name: f"predictions/{file}.{table}" for name, file in zip(names, safe, strict=True)}
-
-
-def _earlier_tables(output: Path) -> set[str]:
-    """Return where the report that a folder holds may have written answers."""
-    try:
-        metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-        return {path for table in get_args(TableFormat) for path in _tables(metrics, table).values()}
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another program's or version's
-        return set()
 
 
 def _finish(answers: Predictions, card: Card, chosen: Selection) -> Predictions:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -18,70 +18,12 @@ from mmer.calibration import Calibration, calibrated
 from mmer.config import ClipConfig, Modality
 from mmer.data.dataset import place_window, windows
 from mmer.data.store import PreparedClip
+from mmer.evaluation.explanation import Explanation
 from mmer.model import EmotionModel
 
 _FRAMES = 6  # that an explanation keeps, to be drawn
 
 _BATCH = 16  # variants of a clip that are answered at once
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a model answered so for one window of a clip.
-
-    What was hidden mattered by as much as the probability of the predicted class falls without it; below zero it spoke
-    against the class.
-
-    Args:
-        key: The clip's key.
-        label: Its true class, or None where nobody knows.
-        probabilities: The answer, a probability for each class name.
-        modalities: How much each modality mattered.
-        seconds: Length of the window.
-        moments: How much each of k equal parts of the window mattered, by modality, [k] each; video of fewer frames
-            has as many parts as frames.
-        face: How much each cell of a grid over the face mattered, [g g]; None without video.
-        attention: Of the fusion's query, which share went to each token of each stream, by the stream's name, [t]
-            each without padding; they add up to at most 1, and the rest is the query itself. Empty where a model has
-            no such query.
-        frames: RGB frames of the window, evenly spread, [f h w 3]; None without video.
-        audio: Its waveform; None without sound.
-        sample_rate: The waveform's rate, in Hz.
-        start: Where the window begins in the clip, in seconds.
-    """
-
-    key: str
-    label: str | None
-    probabilities: Mapping[str, float]
-    modalities: Mapping[Modality, float]
-    seconds: float
-    moments: Mapping[Modality, NDArray[np.float64]]
-    face: NDArray[np.float64] | None = None
-    attention: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    frames: NDArray[np.uint8] | None = None
-    audio: NDArray[np.float32] | None = None
-    sample_rate: int = 0
-    start: float = 0.0
-
-    @property
-    def predicted(self) -> str:
-        """The class that was predicted, which is explained."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the numbers as plain data, without pixels and samples."""
-        return {
-            "key": self.key,
-            "label": self.label,
-            "predicted": self.predicted,
-            "probabilities": dict(self.probabilities),
-            "start": self.start,
-            "seconds": self.seconds,
-            "modalities": dict(self.modalities),
-            "moments": {name: values.tolist() for name, values in self.moments.items()},
-            "face": None if self.face is None else self.face.tolist(),
-            "attention": {name: values.tolist() for name, values in self.attention.items()},
-        }
 
 
 def explain_prepared(

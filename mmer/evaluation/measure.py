@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mmer.corpora.catalogue import CORPORA
-from mmer.corpora.manifest import DEMO_CORPUS, reading_order
+from mmer.corpora.catalogue import describe_corpora
+from mmer.corpora.manifest import reading_order
 from mmer.errors import ConfigError, PredictionsError
 from mmer.evaluation.compare import compare
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.intervals import LEVEL, Units, bootstrap
 from mmer.evaluation.metrics import ERRORS, EVERY_SCORE, SCORES, count_answers, reliability, score, score_classes
 from mmer.evaluation.predictions import GROUPS, Predictions
@@ -155,17 +155,8 @@ def _about(system: System) -> dict[str, Any]:
 
 def _corpus(predictions: Predictions) -> dict[str, Any] | None:
     """Return what predictions tell of their corpora; None where they name none."""
-    names = sorted(set(predictions.groups.get("corpus", ())) - {""})
-    if not names:
-        return None
-    known = {corpus.name: corpus.licence for corpus in CORPORA}
-    return {
-        "names": names,
-        "licences": {name: known.get(name) for name in names},
-        "root": None,
-        "synthetic": DEMO_CORPUS in names,
-        "left_out": [],
-    }
+    names = set(predictions.groups.get("corpus", ())) - {""}
+    return describe_corpora(names) if names else None
 
 
 def _doubts(predictions: Predictions) -> list[str]:

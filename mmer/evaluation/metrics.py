@@ -112,25 +112,6 @@ class Tally:
         return {name: found[name] for name in EVERY_SCORE}
 
 
-def summarise(predictions: Predictions) -> dict[str, Any]:
-    """Return all scores of some answers as plain data."""
-    from mmer.evaluation.intervals import LEVEL, Units, bootstrap
-
-    units = Units.of(predictions)
-    found, intervals = score(predictions), bootstrap(predictions, units)
-    return {
-        "n": len(predictions),
-        **found,
-        "interval": {
-            "level": LEVEL,
-            "unit": units.kind,
-            **{name: [x.low, x.high] for name, x in intervals.items() if x},
-        },
-        "per_class": score_classes(predictions),
-        "confusion": count_answers(predictions).tolist(),
-    }
-
-
 def score(predictions: Predictions) -> dict[str, float]:
     """Return every score of some answers, NaN where there is none."""
     tally = Tally(predictions, np.zeros(len(predictions), np.int64), 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.predictions import Predictions
 
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mmer.corpora.manifest import listed
 from mmer.errors import ConfigError, CrossvalError
-from mmer.evaluation.evaluate import Evaluation
 from mmer.evaluation.measure import measure
+from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_log import read_log
 from mmer.training.child import Child, stop
 from mmer.training.plan import Plan, Task, train_flags

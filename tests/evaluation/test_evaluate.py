@@ -14,15 +14,16 @@ from mmer.calibration import Calibration
 from mmer.checkpoint import CARD, Card, checkpoint_hash
 from mmer.cli import evaluate, main
 from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.corpora.catalogue import describe_corpora
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
 from mmer.data.store import PreparedClip, clip_path, write_settings
 from mmer.errors import ConfigError, CorpusError, SplitError
-from mmer.evaluation.about import describe_corpora
-from mmer.evaluation.evaluate import evaluate_checkpoint, number_names, surest, system_name
+from mmer.evaluation.evaluate import evaluate_checkpoint, surest
 from mmer.evaluation.measure import measure
 from mmer.evaluation.metrics import score as score_all
 from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.results import number_names, system_name
 from mmer.evaluation.system import System
 from mmer.inference.predictor import Predictor
 from mmer.media.write import write_clip

@@ -14,7 +14,8 @@ from mmer.batch import Batch, Clip, Layout
 from mmer.calibration import Calibration
 from mmer.config import ClipConfig, FusionConfig, ModelConfig, ResNet3DConfig, WaveCNNConfig
 from mmer.data.store import PreparedClip
-from mmer.evaluation.explain import Explanation, explain_clip, explain_prepared
+from mmer.evaluation.explain import explain_clip, explain_prepared
+from mmer.evaluation.explanation import Explanation
 from mmer.media.jpeg import encode_jpeg
 from mmer.model import EmotionModel, Output, build_encoder, build_model
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmer.errors import ConfigError, PredictionsError
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.measure import measure
 from mmer.evaluation.metrics import EVERY_SCORE, score
 from mmer.evaluation.predictions import Predictions

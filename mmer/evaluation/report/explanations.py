@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mmer.config import Modality
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.report.style import COLOURS, INK, WIDTH, figure_style, short
 
 _FOR, _AGAINST = COLOURS[1], COLOURS[0]

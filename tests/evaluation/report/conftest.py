@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.measure import measure
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.report.page import write_report

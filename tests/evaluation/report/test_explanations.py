@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mmer.evaluation.explain import Explanation
+from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.report.explanations import draw_explanation
 from mmer.evaluation.report.style import COLOURS, draw_png, draw_svg, inline_svg
 
