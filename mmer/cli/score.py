@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -118,10 +118,12 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from mmer.cli.scores import show
+    from mmer.evaluation.columns import check_suffix
     from mmer.evaluation.measure import measure
     from mmer.evaluation.results import Evaluation
 
     _check(args)
+    check_suffix(Path(f"predictions.{args.table}"))
     systems = _read_systems(args)
     metrics = measure(systems, metric=args.metric, resamples=args.resamples, seed=args.seed, command=args.command)
     Evaluation(metrics, systems).write(args.output, args.table)
@@ -153,29 +155,31 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _read_systems(args: argparse.Namespace) -> list[System]:
-    """Read what is to be scored: tables first, for that is quick, and then let the checkpoints answer."""
+    """Read what is to be scored: all that is quick to read first, and then let the checkpoints answer."""
     from mmer.evaluation.results import evaluate_predictions, number_names, system_name
 
     checkpoints, tables = args.checkpoint or [], args.predictions or []
     called = number_names([each.name or system_name(each.path) for each in (*checkpoints, *tables)])
-    labels = _labels(args.labels)
+    labels, logs = _labels(args.labels), _read_logs(called, args)
     read = [
         evaluate_predictions(each.path, name=name, labels=labels)
         for each, name in zip(tables, called[len(checkpoints) :], strict=True)
     ]
-    answered = _answer(args, called, read) if checkpoints else []  # without a checkpoint torch is not even loaded
-    return _with_logs([*answered, *read], checkpoints, args)
+    systems = [*_answer(args, called, read), *read] if checkpoints else read
+    return [
+        replace(system, training={"runs": logs[system.name]}) if logs[system.name] else system for system in systems
+    ]
 
 
-def _answer(args: argparse.Namespace, names: Sequence[str], tables: Sequence[System]) -> list[System]:
-    """Let the checkpoints answer."""
+def _answer(args: argparse.Namespace, called: Sequence[str], tables: Sequence[System]) -> Iterator[System]:
+    """Let the checkpoints answer, one after the other."""
     from mmer.evaluation.evaluate import check_classes, evaluate_checkpoint
     from mmer.inference.predictor import choose_device
 
     device, split = choose_device(args.device), _split_settings(args)
     check_classes([each.path for each in args.checkpoint], tables)
-    return [
-        evaluate_checkpoint(
+    for each, name in zip(args.checkpoint, called, strict=False):
+        yield evaluate_checkpoint(
             each.path,
             getattr(args, "data.root"),
             getattr(args, "data.part"),
@@ -187,29 +191,25 @@ def _answer(args: argparse.Namespace, names: Sequence[str], tables: Sequence[Sys
             degrade=args.degrade or (),
             explain=args.explain,
         )
-        for each, name in zip(args.checkpoint, names, strict=False)
-    ]
 
 
-def _with_logs(systems: Sequence[System], checkpoints: Sequence[Named], args: argparse.Namespace) -> list[System]:
-    """Add the course of the trainings: of the runs that are named, or of those that the checkpoints lie in."""
+def _read_logs(called: Sequence[str], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Read the course of the trainings: of the runs that are named, or of those that the checkpoints lie in."""
     from mmer.evaluation.training_log import read_log
 
-    runs: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in called}
     for log in args.log or ():
-        name = log.name or (systems[0].name if len(systems) == 1 else "")
+        name = log.name or (called[0] if len(called) == 1 else "")
         if name not in runs:
             raise ConfigError(f"--log {log.path}: of which system? Say NAME={log.path} with one of {', '.join(runs)}")
         runs[name].append(read_log(log.path, log.path.absolute().name))
-    found = () if args.log or args.no_log else zip(systems, checkpoints, strict=False)
-    for system, checkpoint in found:
+    found = () if args.log or args.no_log else zip(called, args.checkpoint or (), strict=False)
+    for name, checkpoint in found:
         folder = checkpoint.path.absolute().parent
         if folder.name == "checkpoints":
             with suppress(ConfigError):  # nobody asked for it, and a checkpoint may have been moved
-                runs[system.name].append(read_log(folder.parent, folder.parent.name))
-    return [
-        replace(system, training={"runs": runs[system.name]}) if runs[system.name] else system for system in systems
-    ]
+                runs[name].append(read_log(folder.parent, folder.parent.name))
+    return runs
 
 
 def _split_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints to systems."""
+"""Checkpoints to systems: whom they are scored on, and what they answer."""
 
 from __future__ import annotations
 

@@ -86,6 +86,13 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no report where none is looked at: that takes seconds."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr("mmer.evaluation.results.write_report", lambda *_: None)
+
+
 def evaluate(output: Path, *arguments: object) -> int:
     run = [f"--output={output}", "--device=cpu", "--resamples=20"]
     return cli.evaluate([*run, *map(str, arguments)])
@@ -152,10 +159,12 @@ def test_a_report_takes_the_place_of_an_earlier_one_and_leaves_other_files_alone
     assert len(metrics_of(out)["systems"]) == 1
 
 
+@pytest.mark.slow
 def test_everything_is_the_same_to_the_byte_when_it_is_done_again(runs: Path, tmp_path: Path) -> None:
     run = ["--checkpoint", best(runs, "a"), best(runs, "b"), "--degrade", "all", "--explain", 2]
     assert evaluate(tmp_path / "out", *run) == 0
     files = {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()}
+    assert {"index.html", "metrics.json"} <= {path.name for path in files}
     assert evaluate(tmp_path / "out", *run) == 0
     assert {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()} == files
 
