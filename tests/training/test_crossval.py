@@ -153,7 +153,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     monkeypatch.setattr(crossval, "_child", child)
     monkeypatch.setattr(crossval, "stop", lambda children: None)
     monkeypatch.setattr(crossval, "_PAUSE", 0)
-    monkeypatch.setattr("mmer.evaluation.evaluate.write_report", lambda output, metrics, systems: None)  # seconds
+    monkeypatch.setattr("mmer.evaluation.results.write_report", lambda output, metrics, systems: None)  # seconds
     return begun
 
 
