@@ -150,8 +150,19 @@ def _check(args: argparse.Namespace) -> None:
     if split and "protocol" not in split:
         flags = ", ".join("--allow-leak" if name == "allow_leak" else f"--data.split.{name}" for name in split)
         raise ConfigError(f"{flags}: of which split? Name it by --data.split.protocol, or leave this out")
-    if split and not args.checkpoint:
-        raise ConfigError("--data.split.protocol chooses clips for a checkpoint to answer; give one, or leave it out")
+    root, part = getattr(args, "data.root"), getattr(args, "data.part")
+    for flag, given in (("--data.root", root), ("--data.part", part != "test"), ("--data.split.protocol", split)):
+        if given and not args.checkpoint:
+            raise ConfigError(f"{flag} chooses clips for a checkpoint to answer; give one, or leave it out")
+    _check_tables(args.output, [each.path for each in args.predictions or ()])
+
+
+def _check_tables(output: Path, tables: Sequence[Path]) -> None:
+    """Refuse tables where a report writes and removes its own: what it did not understand of them would be lost."""
+    own = output.resolve() / "predictions"
+    for path in tables:
+        if own in (path.resolve().parent, path.resolve().with_suffix("")):
+            raise ConfigError(f"--predictions {path} lies where the report writes its answers; name another --output")
 
 
 def _read_systems(args: argparse.Namespace) -> list[System]:

@@ -43,7 +43,7 @@ class Degradation:
 
 
 def add_noise(batch: Batch, level: float) -> Batch:
-    """Add white noise to the sound, ``level`` dB below the clip's own power; digital silence stays silent."""
+    """Add white noise to the sound, ``level`` dB below the power of each window; digital silence stays silent."""
     audio, mask = batch.read("audio")
     noisy = audio.clone()
     for sound, real, generator in zip(noisy, mask, _generators(batch, "audio_noise"), strict=True):

@@ -55,6 +55,7 @@ def measure(
     labels = systems[0].predictions.names
     systems = sort_systems([_with_classes(system, labels) for system in systems], metric)
     answers = {system.name: system.predictions for system in systems}
+    comparison = compare(answers, resamples=resamples, seed=seed) if len(systems) > 1 else None
     metrics: dict[str, Any] = _plain(
         {
             "format": FORMAT,
@@ -65,9 +66,14 @@ def measure(
             "metric": metric,
             "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed},
             "systems": [_describe(system, resamples, seed) for system in systems],
-            "comparison": compare(answers, resamples=resamples, seed=seed) if len(systems) > 1 else None,
+            "comparison": comparison,
         }
     )
+    for system in metrics["systems"] if comparison else ():
+        if alone := comparison["left_out"][system["name"]]:
+            system["notes"].append(
+                f"{alone} of its clips have no answer of every system: they count here, and not in the paired tests"
+            )
     return metrics
 
 
@@ -100,10 +106,20 @@ def _with_classes(system: System, labels: Sequence[str]) -> System:
     return replace(
         system,
         predictions=system.predictions.renamed(labels),
+        about={**system.about, "calibration": _reordered(system.about.get("calibration"), own, labels)},
         oracle=system.oracle and system.oracle.renamed(labels),
         subsets={name: found.renamed(labels) for name, found in system.subsets.items()},
         degraded=[replace(each, predictions=each.predictions.renamed(labels)) for each in system.degraded],
     )
+
+
+def _reordered(calibration: Any, own: Sequence[str], labels: Sequence[str]) -> Any:
+    """Return what is said of a calibration with its numbers for each class in the order of all; None of none."""
+    if calibration is None or calibration["method"] != "vector":
+        return calibration
+    order = [own.index(name) for name in labels]
+    numbers = {name: [calibration[name][i] for i in order if calibration[name]] for name in ("scale", "bias")}
+    return {**calibration, **numbers}
 
 
 def _describe(system: System, resamples: int, seed: int) -> dict[str, Any]:

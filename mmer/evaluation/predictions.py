@@ -191,7 +191,8 @@ def _class_names(table: Columns, wanted: Sequence[str] | None) -> tuple[tuple[st
     if not names:
         raise PredictionsError(f"{table.path} has no column of probabilities; give one for each class, named as it")
     rest = [name for name in others if name not in names]
-    notes = [f"columns of {table.path.name} that are no classes are left out: {listed(rest, _NAMED)}"] if rest else []
+    said = listed([name or "one without a name" for name in rest], _NAMED)
+    notes = [f"columns of {table.path.name} that are no classes are left out: {said}"] if rest else []
     return names, notes
 
 
@@ -251,14 +252,18 @@ def _shares(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _speakers(table: Columns) -> tuple[str, ...]:
     """Return the speakers in one spelling; speaker 3 of one corpus is somebody else than speaker 3 of another."""
     found = table.values.get("speaker") or [""] * len(table)
-    spelled = {name: speaker_name(name) for name in set(found)}
     corpora = table.values.get("corpus", ())
     if len(set(corpora)) < 2:
-        return tuple(spelled[name] for name in found)
-    return tuple(
-        f"{corpus}:{spelled[name]}" if name and not name.startswith(f"{corpus}:") else name
-        for corpus, name in zip(corpora, found, strict=True)
-    )
+        corpora = [""] * len(table)
+    people = list(zip(corpora, found, strict=True))
+    spelled = {(corpus, name): _person(corpus, name) for corpus, name in set(people)}
+    return tuple(spelled[person] for person in people)
+
+
+def _person(corpus: str, name: str) -> str:
+    """Return a speaker's name with that of the corpus before it, if there is one."""
+    own = speaker_name(name.removeprefix(f"{corpus}:"))
+    return f"{corpus}:{own}" if corpus and own else own
 
 
 def _leaky(table: Columns) -> bool:

@@ -72,7 +72,7 @@ def select_clips(corpus: PreparedCorpus, card: Card, part: Part, split: SplitCon
             f"labels{also}; name another --data.part"
         )
     left_out = {**_broken(corpus), **found.left_out, **_unusable(found.rows, rows, card)}
-    notes = (*card.notes, *found.notes, *_lacking(rows, card))
+    notes = tuple(dict.fromkeys([*card.notes, *found.notes, *_lacking(rows, card)]))  # splits of the same clips agree
     return replace(
         found,
         rows=_named(rows, card),

@@ -352,6 +352,8 @@ def test_a_table_for_a_paper_comes_alone_and_its_warnings_on_standard_error(
             ["--predictions", "SVM", "--data.split.protocol=loso"],
             "--data.split.protocol chooses clips",
         ),
+        (["--predictions", "SVM", "--data.root=x"], "--data.root chooses clips for a checkpoint to answer; give one"),
+        (["--predictions", "SVM", "--data.part=train"], "--data.part chooses clips for a checkpoint to answer; give"),
         (["--checkpoint", "A", "--data.split.protocol=magic"], "magic"),
         (["--checkpoint", "A", "--no-log", "--log", "x"], "--log and --no-log contradict each other"),
         (["--checkpoint", "A", "--log", "x"], "x holds no log of a whole epoch"),
@@ -388,6 +390,18 @@ def test_an_output_that_is_a_file_is_refused_before_anything_runs(
     assert evaluate(tmp_path / "out", "--checkpoint", "gone.ckpt") == 2
     assert f"--output {tmp_path / 'out'} is a file; name a folder" in capsys.readouterr().err
     assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["predictions.csv", "predictions/svm.csv"])
+def test_a_table_where_the_answers_are_written_is_refused_and_stays(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    mine = tmp_path / "out" / place
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(before := table.read_bytes())
+    assert evaluate(tmp_path / "out", "--predictions", str(mine)) == 2
+    assert f"--predictions {mine} lies where the report writes its answers" in capsys.readouterr().err
+    assert mine.read_bytes() == before
 
 
 # --- help

@@ -291,6 +291,29 @@ def test_systems_with_their_classes_in_another_order_are_compared() -> None:
     assert a["degradations"][0] == b["degradations"][0]
 
 
+def test_a_calibration_of_each_class_is_told_in_the_order_of_all() -> None:
+    order = ("happy", "angry", "calm")
+    said = {"method": "vector", "scale": [3.0, 1.0, 2.0], "bias": [0.3, 0.1, 0.2]}
+    turned = System("turned", make(0.2).renamed(order), {"calibration": said})
+    found = {each["name"]: each["calibration"] for each in run(System("it", make(0.9), {}), turned)["systems"]}
+    assert found == {"it": None, "turned": {"method": "vector", "scale": [1.0, 2.0, 3.0], "bias": [0.1, 0.2, 0.3]}}
+
+
+def test_a_calibration_of_each_fold_has_no_numbers_to_put_in_order() -> None:
+    said = {"method": "vector", "scale": [], "bias": []}
+    turned = System("turned", make().renamed(("happy", "angry", "calm")), {"calibration": said})
+    assert run(System("a", make(), {}), turned)["systems"][1]["calibration"] == said
+
+
+def test_scores_over_more_clips_than_the_tests_are_said_to_be() -> None:
+    metrics = run(System("all", make(0.9), {}), System("some", make(0.2).take(np.arange(100)), {}))
+    notes = {system["name"]: system["notes"] for system in metrics["systems"]}
+    assert notes["all"] == [
+        "20 of its clips have no answer of every system: they count here, and not in the paired tests"
+    ]
+    assert notes["some"] == []
+
+
 def test_other_classes_are_refused() -> None:
     other = replace(make(), names=("angry", "calm", "sad"))
     with pytest.raises(PredictionsError) as caught:

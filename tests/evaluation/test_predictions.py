@@ -135,8 +135,13 @@ def test_predicted_may_differ_from_the_likeliest(tmp_path: Path) -> None:
 
 def test_speakers_of_several_corpora_are_told_apart(tmp_path: Path) -> None:
     text = "key,speaker,corpus,fold,label,no,yes\n"
-    text += "a,1,ravdess,1,no,1,0\nb,1,emodb,2,no,1,0\nc,emodb:1,emodb,2,no,1,0\nd,,emodb,2,no,1,0\n"
-    assert Predictions.read(table(tmp_path, text)).speaker == ("ravdess:1", "emodb:1", "emodb:1", "")
+    text += "a,1,ravdess,1,no,1,0\nb,1,emodb,2,no,1,0\nc,emodb:01,emodb,2,no,1,0\nd,,emodb,2,no,1,0\ne,1,,3,no,1,0\n"
+    assert Predictions.read(table(tmp_path, text)).speaker == ("ravdess:1", "emodb:1", "emodb:1", "", "1")
+
+
+def test_a_column_without_a_name_is_said_to_be_one(tmp_path: Path) -> None:
+    found = Predictions.read(table(tmp_path, ",key,label,no\n7,a,no,1\n"))
+    assert found.notes == ("columns of answers.csv that are no classes are left out: one without a name",)
 
 
 @pytest.mark.parametrize(("value", "leaky"), [("yes", True), ("no", False), ("True", True), ("", False)])

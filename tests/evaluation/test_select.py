@@ -41,6 +41,14 @@ def keys(selection: Selection) -> list[str]:
     return [row.key for row in selection.rows]
 
 
+def test_a_note_that_two_splits_give_is_given_once() -> None:
+    twice = replace(HOME[0], key="again", extra={"sound": "same"})
+    rows = [replace(HOME[0], extra={"sound": "same"}), *HOME[1:], twice]
+    split = replace(LEARNED, duplicates="drop")
+    chosen = select(rows, trained(rows, split), split=split)
+    assert [note.partition(",")[0] for note in chosen.notes] == ["1 clips are left out"]
+
+
 # --- another split
 
 

@@ -52,7 +52,7 @@ def draw_curves(kind: Curve, systems: Mapping[str, tuple[Predictions, Mapping[st
     """
     lines = {name: _trace(kind, answers, areas) for name, (answers, areas) in systems.items()}
     classes = list(dict.fromkeys(name for found in lines.values() for name in found))
-    if len(lines) == 1 and len(classes) <= _TOGETHER + 1:
+    if not classes or (len(lines) == 1 and len(classes) <= _TOGETHER + 1):
         return _draw_together(kind, next(iter(lines.values())))
     return _draw_apart(kind, classes, lines)
 
@@ -84,7 +84,8 @@ def _draw_together(kind: Curve, lines: Mapping[str, _Line]) -> Figure:
             axes.lines[-1].set_label(f"{short(name)} {number('auroc', line.area)}")
         _set_square(axes, kind)
         axes.set(xlabel=_AXES[kind][0], ylabel=_AXES[kind][1])
-        figure.legend(loc="outside lower center", ncols=2)
+        if lines:
+            figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

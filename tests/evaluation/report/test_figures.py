@@ -73,6 +73,14 @@ def test_answers_of_a_single_class_have_the_curve_of_all_together(answers: Any) 
     assert figure.axes[0].get_legend_handles_labels()[1] == [f"{EVERY} 0.700"]
 
 
+@pytest.mark.parametrize("systems", ["x", "xy"])
+def test_answers_without_any_curve_have_no_legend(answers: Any, systems: str) -> None:
+    nothing = (answers(names=("a",)), {"a": None, EVERY: None})
+    figure = draw_curves("roc", dict.fromkeys(systems, nothing))
+    assert len(figure.axes) == 1
+    assert not figure.legends
+
+
 @pytest.mark.parametrize("systems", [1, 2])
 def test_many_classes_or_systems_get_a_panel_each(answers: Any, systems: int) -> None:
     found = {f"system {i}": (answers(i, names=MANY), areas(MANY)) for i in range(systems)}
