@@ -111,8 +111,9 @@ def _own(rows: Sequence[Row], card: Card, part: Part) -> Selection:
 
 
 def _dealt_anew(rows: Sequence[Row], card: Card, part: Part, config: SplitConfig) -> Selection:
-    """Choose a part of another split than the checkpoint's own."""
-    split = make_split(rows, config)
+    """Choose a part of another split than the checkpoint's own; what it dropped as a repeat is dropped here too."""
+    drops = "drop" in (config.duplicates, card.split.duplicates)
+    split = make_split(rows, replace(config, duplicates="drop") if drops else config)
     chosen = split.rows(rows, part)
     known = tuple(_known(chosen, card))
     protocol = split.protocol if part == "test" else f"{split.protocol}, its {part} part"

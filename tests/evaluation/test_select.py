@@ -84,6 +84,16 @@ def test_a_split_that_leaks_in_itself_is_marked_too() -> None:
     assert found.leaks[0] == AT_RANDOM
 
 
+def test_where_the_training_dropped_repeats_another_split_drops_them_too() -> None:
+    rows = [replace(row, extra={"sound": "f00"}) if i in (1, 7) else row for i, row in enumerate(HOME)]
+    split = SplitConfig("speakers", test=(1,))
+    with pytest.raises(SplitError, match="1 sounds are each there under several keys: clip1 = clip7"):
+        select(rows, trained(), split=split)
+    found = select(rows, trained(rows, replace(LEARNED, duplicates="drop")), split=split)
+    assert keys(found) == ["clip1"]
+    assert found.leaks == ()
+
+
 def test_a_known_speaker_is_known_in_clips_that_are_new_and_in_any_spelling_of_the_corpus() -> None:
     new = [Row("new", "HOME", "3", "no", audio=Path("a.npz")), Row("newer", "HOME", "9", "no", audio=Path("a.npz"))]
     with pytest.raises(SplitError, match="learned from speakers 3 or was chosen"):
