@@ -51,7 +51,8 @@ def explain_prepared(
     views = windows(prepared, config, key)
     answers = _answer(model, layout, views, None, device)
     whole = calibrated(answers.mean(axis=0, keepdims=True), calibration)
-    best = int(answers[:, int(whole.argmax())].argmax())
+    predicted = int(whole.argmax())
+    best = int(answers[:, predicted].argmax())
     start, seconds = place_window(prepared.seconds, config.seconds, view=best, views=len(views))
     return explain_clip(
         model,
@@ -62,6 +63,7 @@ def explain_prepared(
         device=device,
         seconds=seconds,
         start=start,
+        explained=model.config.label_set.names[predicted],
     )
 
 
@@ -75,6 +77,7 @@ def explain_clip(
     device: torch.device,
     seconds: float | None = None,
     start: float = 0.0,
+    explained: str | None = None,
     moments: int = 8,
     grid: int = 5,
 ) -> Explanation:
@@ -94,6 +97,7 @@ def explain_clip(
         device: Where the model runs.
         seconds: Length of the window; None takes that of its sound, or of the model's window.
         start: Where it begins in the clip, in seconds.
+        explained: The class that is explained; None takes the likeliest.
         moments: Into how many equal parts the window is cut.
         grid: Into how many rows and columns the face is cut.
     """
@@ -109,7 +113,7 @@ def explain_clip(
         *_face_parts(clip, grid),
     ]
     answers = _answer(model, layout, variants, calibration, device)
-    predicted = int(answers[0].argmax())
+    predicted = int(answers[0].argmax()) if explained is None else names.index(explained)
     lost = iter((answers[0, predicted] - answers[1:, predicted]).tolist())
     return Explanation(
         key=clip.key,
@@ -124,6 +128,7 @@ def explain_clip(
         audio=None if clip.audio is None else clip.audio.numpy(),
         sample_rate=config.sample_rate,
         start=start,
+        explained=explained,
     )
 
 

@@ -35,6 +35,8 @@ class Explanation:
         audio: Its waveform; None without sound.
         sample_rate: The waveform's rate, in Hz.
         start: Where the window begins in the clip, in seconds.
+        explained: The class that the whole clip was answered with, where this window alone may say another; None takes
+            the window's own.
     """
 
     key: str
@@ -49,11 +51,12 @@ class Explanation:
     audio: NDArray[np.float32] | None = None
     sample_rate: int = 0
     start: float = 0.0
+    explained: str | None = None
 
     @property
     def predicted(self) -> str:
         """The class that was predicted, which is explained."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
+        return self.explained or max(self.probabilities, key=lambda name: self.probabilities[name])
 
     def to_plain(self) -> dict[str, Any]:
         """Return the numbers as plain data, without pixels and samples."""

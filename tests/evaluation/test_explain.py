@@ -217,3 +217,21 @@ def test_a_short_clip_is_explained_whole() -> None:
     found = explain_prepared(Known(lambda b: 4 * samples(b)), LAYOUT, prepared, "short", device=CPU)
     assert (found.start, found.seconds, found.label) == (0.0, pytest.approx(0.4), None)
     assert (found.moments["audio"] > 0.01).all()
+
+
+def test_a_window_that_alone_says_something_else_is_explained_for_the_answer_of_the_whole() -> None:
+    """Neither window is surest of the class that their mean names."""
+    labels = ("left", "middle", "right")
+    config = replace(CONFIG, labels=labels)
+
+    class Torn(EmotionModel):
+        def forward(self, batch: Batch) -> Output:
+            loud = samples(batch)[:, None] > 0.8
+            return Output(torch.where(loud, torch.tensor([0.5, 0.4, 0.1]), torch.tensor([0.0, 0.39, 0.61])).log(), {})
+
+    model = Torn(config, {name: build_encoder(stream) for name, stream in config.streams.items()})
+    prepared = replace(PreparedClip.empty(), audio=np.repeat(np.float32([0.9, 0.1]), SAMPLES))
+    found = explain_prepared(model, LAYOUT, prepared, "torn", device=CPU)
+    assert found.start == 0 and found.probabilities["left"] == pytest.approx(0.5)
+    assert found.predicted == found.to_plain()["predicted"] == "middle"
+    assert found.moments["audio"].max() == pytest.approx(0.01, rel=1e-4)  # 40% with it, 39% without
