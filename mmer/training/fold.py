@@ -15,7 +15,7 @@ import torch
 
 from mmer.atomic import replacing
 from mmer.checkpoint import write_calibration
-from mmer.errors import CrossvalError, MmerError
+from mmer.errors import ConfigError, CrossvalError, MmerError
 from mmer.evaluation.calibrate import calibrate_checkpoint
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.predictions import Predictions
@@ -107,8 +107,16 @@ def read_system(plan: Plan, task: Task) -> tuple[System, Predictions | None]:
         oracle=kept("oracle") if plan.extras.oracle else None,
         subsets={name: kept(answers) for name, answers in subsets.items()},
         degraded=[Degraded(each["kind"], each["level"], kept(each["answers"]), each["unit"]) for each in degraded],
-        training={"runs": [read_log(task.folder, f"seed {task.seed}, fold {task.fold}")]},
+        training=_read_course(task),
     ), kept(_UNCALIBRATED) if plan.extras.calibrate != "none" else None
+
+
+def _read_course(task: Task) -> dict[str, Any] | None:
+    """Return the course of a task's training; None where it was logged elsewhere or not at all."""
+    try:
+        return {"runs": [read_log(task.folder, f"seed {task.seed}, fold {task.fold}")]}
+    except ConfigError:
+        return None
 
 
 def _placed(answers: Predictions, task: Task) -> Predictions:

@@ -189,8 +189,10 @@ class Plan:
             return None
         clips = self.fold(task.fold).clips
         watched = clips["validation"] + (clips["test"] if self.extras.oracle else 0)
-        calibrated = clips["validation"] if self.extras.calibrate != "none" else 0
-        return self.epochs * (clips["train"] + watched) + calibrated + clips["test"]
+        tested = clips["test"] * (2 if self.extras.degrade else 1)
+        if self.extras.calibrate != "none":
+            tested += clips["validation"] + clips["test"]  # what it is fitted on, and the test before it
+        return self.epochs * (clips["train"] + watched) + tested
 
 
 def make_plan(
@@ -318,7 +320,12 @@ def _read_settings(config: Path, flags: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         raise ConfigError(complaint(done.stderr))
-    settings: dict[str, Any] = yaml.safe_load(done.stdout)
+    try:
+        settings = yaml.safe_load(done.stdout)
+    except yaml.YAMLError:
+        settings = None
+    if not isinstance(settings, dict) or "trainer" not in settings:
+        raise ConfigError("a flag behind -- is no setting of a training; see python train.py fit --help")
     for name in ("seed_everything", "overwrite", "oracle", "ckpt_path"):
         del settings[name]
     del settings["data"]["split"]["fold"], settings["trainer"]["default_root_dir"]

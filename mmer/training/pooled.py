@@ -38,6 +38,7 @@ def pool(plan: Plan, folder: Path, tasks: Sequence[Task], missing: Sequence[Task
     systems = [system for system, _ in read]
     raw = [answers for _, answers in read if answers is not None]
     oracles = [system.oracle for system in systems if system.oracle is not None]
+    runs = [run for system in systems if system.training is not None for run in system.training["runs"]]
     names = dict.fromkeys(chain.from_iterable(system.subsets for system in systems))
     return System(
         plan.name,
@@ -48,7 +49,7 @@ def pool(plan: Plan, folder: Path, tasks: Sequence[Task], missing: Sequence[Task
             name: _joined([system.subsets[name] for system in systems if name in system.subsets]) for name in names
         },
         degraded=_degraded(systems),
-        training={"runs": [run for system in systems for run in (system.training or {}).get("runs", ())]},
+        training={"runs": runs} if runs else None,
     )
 
 
@@ -92,19 +93,21 @@ def _about(
     """Return what metrics.json says of the pooled system: what all tasks share, and what each adds."""
     first = systems[0].about
     scored = sorted({name for system in systems for name in system.about["speakers"]["scored"]}, key=reading_order)
+    bare = ["the oracle's probabilities are not calibrated"] if raw is not None and plan.extras.oracle else []
+    who = map(_who, plan.folds)
     said = (note for system in systems for note in system.about["notes"])
     return {
         "source": {"kind": "crossval", "path": str(folder), "sha256": None, "epoch": None},
         "protocol": plan.protocol if len(plan.folds) == 1 else f"{plan.protocol}, {len(plan.folds)} folds",
         "part": "test",
-        "seeds": list(plan.seeds),
+        "seeds": list(dict.fromkeys(seed for system in systems for seed in system.about["seeds"])),
         "speakers": {"train": None, "validation": None, "scored": scored},
         "model": first["model"],
         "trained_with": first["trained_with"],
         "corpus": _corpus([system.about["corpus"] for system in systems if system.about["seeds"] == first["seeds"]]),
         "calibration": None if raw is None else _calibration(plan.extras.calibrate, systems, raw),
         "leaks": list(dict.fromkeys(leak for system in systems for leak in system.about["leaks"])),
-        "notes": list(dict.fromkeys((*_missing(missing, len(systems)), *plan.left_out, *map(_who, plan.folds), *said))),
+        "notes": list(dict.fromkeys((*_missing(missing, len(systems)), *plan.left_out, *who, *bare, *said))),
     }
 
 

@@ -22,6 +22,7 @@ from mmer.config import SplitConfig
 from mmer.corpora.splits import make_split
 from mmer.data.store import PreparedCorpus
 from mmer.emotions import RAVDESS8
+from mmer.errors import ConfigError
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import Degraded, System
@@ -333,6 +334,24 @@ def test_tasks_are_given_out_and_joined(
     assert len(started) == 6
 
 
+def test_a_partial_report_names_the_seeds_that_are_in_it(run: Callable[..., int], tmp_path: Path) -> None:
+    assert run("--tasks", "2", "3") == 0
+    assert run("--seeds", "0", "7", "--tasks", "1") == 0
+    assert join(tmp_path / "cv", "--partial") == 0
+    assert metrics(tmp_path / "cv")["seeds"] == [0]
+
+
+def test_a_training_that_logs_nothing_is_reported_all_the_same(run: Callable[..., int], tmp_path: Path) -> None:
+    assert run("--tasks", "1", "2") == 0
+    for number in (1, 2):
+        (tmp_path / f"cv/seed-0/fold-{number}/logs/version_0/metrics.csv").unlink()
+    assert run() == 0
+    assert [each["name"] for each in metrics(tmp_path / "cv")["training"]["runs"]] == ["seed 0, fold 3"]
+    (tmp_path / "cv/seed-0/fold-3/logs/version_0/metrics.csv").unlink()
+    assert join(tmp_path / "cv") == 0
+    assert metrics(tmp_path / "cv")["training"] is None
+
+
 def test_a_result_that_cannot_be_read_is_named(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,6 +434,22 @@ def test_a_dry_run_shows_the_plan_and_its_cost_and_writes_nothing(
         clips = task["clips"]
         assert task["cost"] == 2 * (clips["train"] + clips["validation"] + clips["test"]) + clips["test"]
     assert sum(task["clips"]["test"] for task in plain["tasks"]) == 22  # of 30 every fourth has no sound
+
+
+def test_the_cost_counts_each_look_at_the_test_part(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--dry-run", "--format=json", "--calibrate=vector", "--degrade", "audio_noise") == 0
+    for task in json.loads(capsys.readouterr().out)["tasks"]:
+        train, validation, test = (task["clips"][part] for part in ("train", "validation", "test"))
+        assert task["cost"] == 2 * (train + validation + test) + validation + 3 * test  # raw, calibrated, made worse
+
+
+@pytest.mark.parametrize("shown", ["usage: train.py\b\b", "usage: train.py", ""])
+def test_a_flag_that_prints_no_settings_is_one_line(config: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: subprocess.CompletedProcess(command, 0, shown, ""))
+    with pytest.raises(ConfigError, match="a flag behind -- is no setting of a training"):
+        make_plan(config, "contig:3", [0], Extras(), 1, ["-h"])
 
 
 def test_a_task_at_work_is_seen_and_left_to_who_does_it(
@@ -567,6 +602,7 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     pairs = zip(found["folds"]["each"], found["oracle"]["folds"]["each"], strict=True)
     assert all(oracle["uar"] >= honest["uar"] for honest, oracle in pairs)
     assert found["calibration"]["clips"] == found["scores"]["n"]
+    assert "the oracle's probabilities are not calibrated" in found["notes"]
     assert [len(run["epochs"]) for run in found["training"]["runs"]] == [2, 2, 2]
 
 
