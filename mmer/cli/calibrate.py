@@ -57,7 +57,8 @@ def _calibrate(args: argparse.Namespace) -> int:
         if args.precision is not None:
             raise ConfigError("--remove and --precision contradict each other; leave one of them out")
         write_calibration(args.checkpoint, None, args.output)
-        print(f"{target} has no calibration")
+        removed = json.dumps({"checkpoint": str(target), "calibration": None}, indent=2)
+        print(removed if args.format == "json" else f"{target} has no calibration")
         return 0
     fit = calibrate_checkpoint(
         args.checkpoint,

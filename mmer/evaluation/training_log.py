@@ -53,7 +53,7 @@ def _version(path: Path) -> tuple[int, str]:
 def _read_epochs(path: Path) -> dict[int, dict[str, float]]:
     """Return what one log says of each epoch, the last word of several."""
     epochs: dict[int, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         unsaid: dict[str, float] = {}
         for row in csv.DictReader(file):
             values = dict(_numbers(row))
@@ -68,7 +68,7 @@ def _read_epochs(path: Path) -> dict[int, dict[str, float]]:
 def _numbers(row: Mapping[str | None, str | list[str] | None]) -> Iterator[tuple[str, float]]:
     """Yield the numbers of a line by name; the first of several learning rates is ``lr``.
 
-    A line that is being written may be cut off, and a training that failed may have logged what is no number.
+    A line that is being written may be cut off, even in a letter, and what a failed training logged may be no number.
     """
     rates = [name for name in row if name is not None and name.startswith("lr-")]
     for name, text in row.items():

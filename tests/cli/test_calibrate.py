@@ -141,6 +141,8 @@ def test_it_can_be_taken_out(checkpoint: Path, capsys: pytest.CaptureFixture[str
     assert calibrate(checkpoint, "--remove") == 0
     assert calibration(checkpoint) is None
     assert capsys.readouterr().out.endswith(f"{checkpoint} has no calibration\n")
+    assert calibrate(checkpoint, "--remove", "--format=json") == 0
+    assert json.loads(capsys.readouterr().out) == {"checkpoint": str(checkpoint), "calibration": None}
 
 
 def test_a_leaky_or_drawn_validation_part_is_marked(

@@ -53,6 +53,8 @@ def test_a_resumed_run_goes_on_in_its_second_log_and_a_replaced_one_begins_again
 
 def test_a_log_is_read_as_far_as_it_is_written(tmp_path: Path) -> None:
     run = write_log(tmp_path, 0, LOG + ",0.00001,0.00001,4,,,\n2,,")
+    with (run / "logs/version_0/metrics.csv").open("ab") as file:
+        file.write("ü".encode()[:1])
     (run / "logs/version_1").mkdir()  # of a run that has only begun
     read = read_log(run, "run")
     assert read["epochs"] == [0, 1, 2]
