@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmer.errors import PredictionsError
 from mmer.evaluation.intervals import Units, draw, percentiles
 from mmer.evaluation.metrics import SCORES, Array
 from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.system import System
 
 MOST_DISAGREEMENTS = 20
 """How many clips on which systems disagree are named."""
@@ -65,6 +66,36 @@ def compare(answers: Mapping[str, Predictions], *, resamples: int = 10_000, seed
         "pairs": pairs,
         "disagreements": _disagreements(systems, common, label),
     }
+
+
+def on_common_clips(systems: Sequence[System]) -> tuple[list[System], dict[str, int]]:
+    """Return systems with their answers about the clips that all of them answered for, and how many more each has.
+
+    Raises:
+        PredictionsError: There is no such clip.
+    """
+    if len(systems) < 2:
+        return list(systems), {system.name: 0 for system in systems}
+    common, left_out = _common({system.name: system.predictions for system in systems})
+    kept = frozenset(common)
+    return [_restrict(system, kept) if left_out[system.name] else system for system in systems], left_out
+
+
+def _restrict(system: System, keys: frozenset[str]) -> System:
+    """Return a system with its answers about some clips."""
+
+    def some(answers: Predictions) -> Predictions:
+        return answers.where(np.array([key in keys for key in answers.key], bool))
+
+    subsets = {name: found for name, answers in system.subsets.items() if len(found := some(answers))}
+    degraded = [replace(each, predictions=found) for each in system.degraded if len(found := some(each.predictions))]
+    return replace(
+        system,
+        predictions=some(system.predictions),
+        oracle=system.oracle and some(system.oracle),
+        subsets=subsets,
+        degraded=degraded,
+    )
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ import numpy as np
 from mmer.corpora.catalogue import describe_corpora
 from mmer.corpora.manifest import reading_order
 from mmer.errors import ConfigError, PredictionsError
-from mmer.evaluation.compare import compare
+from mmer.evaluation.compare import compare, on_common_clips
 from mmer.evaluation.explanation import Explanation
 from mmer.evaluation.intervals import LEVEL, Units, bootstrap
 from mmer.evaluation.metrics import ERRORS, EVERY_SCORE, SCORES, count_answers, reliability, score, score_classes
@@ -53,9 +53,9 @@ def measure(
         raise ConfigError(f"resamples={resamples} must be at least 1")
     assert len({system.name for system in systems}) == len(systems), "systems are told apart by their names"
     labels = systems[0].predictions.names
-    systems = sort_systems([_with_classes(system, labels) for system in systems], metric)
+    common, left_out = on_common_clips([_with_classes(system, labels) for system in systems])
+    systems = sort_systems(common, metric)
     answers = {system.name: system.predictions for system in systems}
-    comparison = compare(answers, resamples=resamples, seed=seed) if len(systems) > 1 else None
     metrics: dict[str, Any] = _plain(
         {
             "format": FORMAT,
@@ -65,15 +65,12 @@ def measure(
             "chance": 1 / len(labels),
             "metric": metric,
             "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed},
-            "systems": [_describe(system, resamples, seed) for system in systems],
-            "comparison": comparison,
+            "systems": [_describe(system, left_out[system.name], resamples, seed) for system in systems],
+            "comparison": {**compare(answers, resamples=resamples, seed=seed), "left_out": left_out}
+            if len(systems) > 1
+            else None,
         }
     )
-    for system in metrics["systems"] if comparison else ():
-        if alone := comparison["left_out"][system["name"]]:
-            system["notes"].append(
-                f"{alone} of its clips have no answer of every system: they count here, and not in the paired tests"
-            )
     return metrics
 
 
@@ -122,7 +119,7 @@ def _reordered(calibration: Any, own: Sequence[str], labels: Sequence[str]) -> A
     return {**calibration, **numbers}
 
 
-def _describe(system: System, resamples: int, seed: int) -> dict[str, Any]:
+def _describe(system: System, left_out: int, resamples: int, seed: int) -> dict[str, Any]:
     """Return SYSTEM."""
     predictions = system.predictions
     about, settings = _about(system), {"resamples": resamples, "seed": seed}
@@ -132,7 +129,7 @@ def _describe(system: System, resamples: int, seed: int) -> dict[str, Any]:
     return {
         "name": system.name,
         **about,
-        "notes": [*about["notes"], *_doubts(predictions)],
+        "notes": [*about["notes"], *_missed(left_out), *_doubts(predictions)],
         "scores": scores,
         "folds": _folds(predictions),
         "seeds_scores": _seeds(predictions),
@@ -173,6 +170,11 @@ def _corpus(predictions: Predictions) -> dict[str, Any] | None:
     """Return what predictions tell of their corpora; None where they name none."""
     names = set(predictions.groups.get("corpus", ())) - {""}
     return describe_corpora(names) if names else None
+
+
+def _missed(left_out: int) -> list[str]:
+    """Say how many clips are not scored, for systems are compared on the same ones."""
+    return [f"{left_out} of its clips are left out, for another system has no answer about them"] if left_out else []
 
 
 def _doubts(predictions: Predictions) -> list[str]:

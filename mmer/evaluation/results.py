@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mmer.atomic import replacing
+from mmer.evaluation.compare import on_common_clips
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.report.page import write_report
 from mmer.evaluation.system import System
@@ -35,6 +36,7 @@ class Evaluation:
     def write(self, output: Path, table: TableFormat = "csv") -> None:
         """Write metrics.json, the answers, index.html and its figures into a folder.
 
+        The answers are written whole, also those about clips on which the systems are not compared.
         Answers of an earlier report that have no place in this one are removed; files of anybody else's stay.
         """
         output.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,7 @@ class Evaluation:
             path = output / tables[system.name]
             path.parent.mkdir(exist_ok=True)
             system.predictions.write(path)
-        write_report(output, self.metrics, self.systems)
+        write_report(output, self.metrics, on_common_clips(self.systems)[0])
         with replacing(output / "metrics.json") as temporary:
             temporary.write_text(json.dumps(self.metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         for name in before - set(tables.values()):

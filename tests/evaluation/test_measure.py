@@ -305,13 +305,19 @@ def test_a_calibration_of_each_fold_has_no_numbers_to_put_in_order() -> None:
     assert run(System("a", make(), {}), turned)["systems"][1]["calibration"] == said
 
 
-def test_scores_over_more_clips_than_the_tests_are_said_to_be() -> None:
-    metrics = run(System("all", make(0.9), {}), System("some", make(0.2).take(np.arange(100)), {}))
-    notes = {system["name"]: system["notes"] for system in metrics["systems"]}
-    assert notes["all"] == [
-        "20 of its clips have no answer of every system: they count here, and not in the paired tests"
-    ]
-    assert notes["some"] == []
+def test_systems_are_scored_on_the_same_clips() -> None:
+    whole, first = make(0.9), np.arange(100)
+    many = System(
+        "many", whole, {}, oracle=whole, subsets={"audio": whole}, degraded=[Degraded("audio_noise", 0.0, whole)]
+    )
+    metrics = run(many, System("few", make(0.2).take(first), {}))
+    found = {system["name"]: system for system in metrics["systems"]}
+    assert metrics["comparison"]["left_out"] == {"many": 20, "few": 0}
+    assert found["many"]["scores"]["n"] == found["many"]["oracle"]["scores"]["n"] == 100
+    assert found["many"]["degradations"][0]["n"] == 100
+    assert found["many"]["scores"]["uar"]["value"] == pytest.approx(score(whole.take(first))["uar"])
+    assert found["many"]["notes"] == ["20 of its clips are left out, for another system has no answer about them"]
+    assert found["few"]["notes"] == []
 
 
 def test_other_classes_are_refused() -> None:
