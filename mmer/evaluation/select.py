@@ -69,7 +69,7 @@ def select_clips(corpus: PreparedCorpus, card: Card, part: Part, split: SplitCon
         also = f" ({'; '.join(found.notes)})" if found.notes else ""
         raise SplitError(
             f"{found.protocol}: the {part} part has no clip that the model can use, with {reads} and one of its "
-            f"labels{also}; name another --data.part"
+            f"labels{also}; name another corpus (--data.root) or --data.part"
         )
     left_out = {**_broken(corpus), **found.left_out, **_unusable(found.rows, rows, card)}
     notes = tuple(dict.fromkeys([*card.notes, *found.notes, *_lacking(rows, card)]))  # splits of the same clips agree

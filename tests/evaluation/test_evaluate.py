@@ -150,7 +150,7 @@ def test_its_training_part_is_nobody_s(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(folder, HOME, SplitConfig("speakers", test=(1,)))
     with pytest.raises(
         SplitError,
-        match="the validation part has no clip that the model can use, with audio and one of its labels; name another",
+        match="the validation part has no clip that the model can use, with audio and one of its labels; name",
     ):
         score(path, prepared(tmp_path / "away", AWAY), "validation")
 

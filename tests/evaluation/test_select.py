@@ -194,5 +194,5 @@ def test_a_corpus_with_nothing_that_the_model_reads_is_refused() -> None:
         select(silent, trained(model=BOTH))
     assert str(raised.value) == (
         "speakers: the test part has no clip that the model can use, with audio or video and one of its labels; name "
-        "another --data.part"
+        "another corpus (--data.root) or --data.part"
     )
