@@ -116,7 +116,7 @@ def test_predict_prints_a_table_for_people(
         (["--data.part=holdout"], "invalid choice: 'holdout'"),
         (["--batch-size=0"], "'0' is not a positive whole number"),
         (["--batch-size=few"], "'few' is not a positive whole number"),
-        (["--workers=-1"], "'-1' is not a positive whole number"),
+        (["--workers=-1"], "'-1' is not a whole number from 0"),
         (["--device=meta"], "device 'meta' is not available"),
         (["--js"], "unrecognized arguments: --js"),
     ],

@@ -72,6 +72,7 @@ def _crossval(args: argparse.Namespace) -> int:
     _check(args)
     if args.join:
         return _join(args)
+    from mmer.training.crossval import check_device
     from mmer.training.plan import begin, merge
 
     plan = _plan(args)
@@ -79,6 +80,7 @@ def _crossval(args: argparse.Namespace) -> int:
         plan = merge(args.output, plan)
         _show_plan(plan, _chosen(args, plan), args)
         return 0
+    check_device(args.device)
     _chosen(args, merge(args.output, plan))  # a wrong number is refused before anything is written
     plan = begin(args.output, plan)
     _warn(plan)

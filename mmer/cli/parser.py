@@ -63,7 +63,9 @@ def positive(text: str) -> int:
 
 def natural(text: str) -> int:
     """Read a whole number that is not negative."""
-    return 0 if text == "0" else positive(text)
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def names(text: str) -> tuple[str, ...]:

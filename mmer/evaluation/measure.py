@@ -44,11 +44,13 @@ def measure(
         command: The command that made it.
 
     Raises:
-        ConfigError: There is no such score, or the number of resamples is not positive.
+        ConfigError: There is no system, or no such score, or the number of resamples is not positive.
         PredictionsError: The systems have different classes, or no clip in common.
     """
     if metric not in EVERY_SCORE:
         raise ConfigError(f"metric {metric} is unknown; take one of {', '.join(EVERY_SCORE)}")
+    if not systems:
+        raise ConfigError("there is no system to measure; give a checkpoint or a table of answers")
     if resamples < 1:
         raise ConfigError(f"resamples={resamples} must be at least 1")
     assert len({system.name for system in systems}) == len(systems), "systems are told apart by their names"

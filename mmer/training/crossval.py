@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -110,6 +111,18 @@ def write_report(
     return metrics
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not here, before the first task; the GPU itself is left to the trainings.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    kind, _, number = device.partition(":")
+    here = {"auto": 1, "cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
+    if (number and not number.isdecimal()) or int(number or 0) >= here:
+        raise ConfigError(f"device {device!r} is not available; choose cpu, cuda, cuda:1, ... or auto")
+
+
 def device_flags(device: str) -> list[str]:
     """Return the flags with which ``train.py`` trains on a device."""
     kind, _, number = device.partition(":")
@@ -127,17 +140,16 @@ def _begin(plan: Plan, task: Task, device: str) -> _Job | None:
         claim.acquire(timeout=_GLANCE, blocking=True)
     except Timeout:
         return None
-    try:
+    with ExitStack() as undone:
+        undone.callback(claim.release)
         if task.finished:
-            claim.release()
             return None
         with suppress(FileNotFoundError):
             shutil.rmtree(task.folder)  # of a run that was broken off
         task.folder.mkdir()
-        return _Job(task, claim, _child(plan, task, "mmer.training", [*train_flags(plan, task), *device_flags(device)]))
-    except BaseException:
-        claim.release()
-        raise
+        child = _child(plan, task, "mmer.training", [*train_flags(plan, task), *device_flags(device)])
+        undone.pop_all()  # from here on the job holds the claim
+        return _Job(task, claim, child)
 
 
 def _is_over(plan: Plan, job: _Job, device: str, failed: dict[int, str]) -> bool:

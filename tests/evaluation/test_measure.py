@@ -335,3 +335,8 @@ def test_an_unknown_metric_and_no_resamples_are_refused() -> None:
         run(System("a", make(), {}), metric="speed")
     with pytest.raises(ConfigError, match=r"resamples=0 must be at least 1"):
         run(System("a", make(), {}), resamples=0)
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there is no system to measure; give a checkpoint or a table of answers"):
+        run()

@@ -28,7 +28,7 @@ from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import Degraded, System
 from mmer.training import crossval, fold, plan
 from mmer.training.child import Child
-from mmer.training.crossval import device_flags, run_tasks
+from mmer.training.crossval import check_device, device_flags, run_tasks
 from mmer.training.fold import keep_system
 from mmer.training.plan import Extras, Plan, Task, make_plan, read_plan
 
@@ -604,6 +604,17 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     assert found["calibration"]["clips"] == found["scores"]["n"]
     assert "the oracle's probabilities are not calibrated" in found["notes"]
     assert [len(run["epochs"]) for run in found["training"]["runs"]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", "cpu:1"])
+def test_a_device_that_is_not_here_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' is not available; choose cpu, cuda, cuda:1, ... or auto"):
+        check_device(device)
+
+
+def test_a_device_that_is_here_is_not_refused() -> None:
+    check_device("auto")
+    check_device("cpu")
 
 
 @pytest.mark.slow
