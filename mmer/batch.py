@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from mmer.config import Modality
+
+_MODALITIES = get_args(Modality)
 
 IGNORED = -100
 """Label of a clip that must not be scored: it has none, or it repeats another to fill a batch."""
@@ -84,21 +86,25 @@ class Batch:
     def __len__(self) -> int:
         return len(self.key)
 
-    def read(self, modality: Modality) -> tuple[Tensor, Bool[Tensor, "b n"]]:
-        """Return one modality and its mask.
+    def read(self, name: str) -> tuple[Tensor, Bool[Tensor, "b n"]]:
+        """Return a modality, or a precomputed stream by its name, and its mask.
 
         Raises:
-            ValueError: The batch was made for a model that does not read this modality.
+            ValueError: The batch was made for a model that does not read it.
         """
-        x, mask = getattr(self, modality), getattr(self, f"{modality}_mask")
+        if name in self.features:
+            return self.features[name].x, self.features[name].mask
+        x, mask = (getattr(self, each) for each in (name, f"{name}_mask")) if name in _MODALITIES else (None, None)
         if x is None or mask is None:
-            raise ValueError(f"the batch holds no {modality}; it was made for a model that does not read it")
+            raise ValueError(f"the batch holds no {name}; it was made for a model that does not read it")
         return x, mask
 
-    def without(self, modality: Modality) -> Batch:
-        """Return the batch as if every clip lacked a modality: zeros and an all-False mask."""
-        x, mask = self.read(modality)
-        changes: dict[str, Any] = {modality: torch.zeros_like(x), f"{modality}_mask": torch.zeros_like(mask)}
+    def without(self, name: str) -> Batch:
+        """Return the batch as if every clip lacked a modality or a stream: zeros and an all-False mask."""
+        x, mask = (torch.zeros_like(each) for each in self.read(name))
+        if name in self.features:
+            return replace(self, features={**self.features, name: Tokens(x, mask)})
+        changes: dict[str, Any] = {name: x, f"{name}_mask": mask}
         return replace(self, **changes)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
@@ -131,13 +137,13 @@ class Layout:
     """The shape that every batch of a run has, whatever its clips lack.
 
     Args:
-        modalities: What the model reads.
+        reads: What the model reads: modalities, and precomputed streams by their names.
         frames: Video frames of a clip.
         size: Side of a frame, in pixels.
         samples: Audio samples of a full window.
     """
 
-    modalities: tuple[Modality, ...]
+    reads: tuple[str, ...]
     frames: int
     size: int
     samples: int
@@ -145,10 +151,10 @@ class Layout:
     def collate(self, clips: Sequence[Clip]) -> Batch:
         """Stack clips; audio that ends early is padded and masked."""
         batch = Batch(key=tuple(clip.key for clip in clips), label=_labels(clips))
-        if "video" in self.modalities:
+        if "video" in self.reads:
             video, mask = self._video(clips)
             batch = replace(batch, video=video, video_mask=mask)
-        if "audio" in self.modalities:
+        if "audio" in self.reads:
             audio, mask = self._audio(clips)
             batch = replace(batch, audio=audio, audio_mask=mask)
         return batch

@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmer.batch import Batch, Tokens
-from mmer.config import Modality, ModelConfig, MViTConfig, ResNet3DConfig, StreamConfig, WaveCNNConfig
+from mmer.config import ModelConfig, MViTConfig, ResNet3DConfig, StreamConfig, WaveCNNConfig
 from mmer.encoders.audio import WaveCNN
 from mmer.encoders.video import MViT, ResNet3D
 from mmer.errors import ConfigError
-from mmer.fusion import TransformerFusion
+from mmer.fusion.transformer import TransformerFusion
 
 
 class Encoder(Protocol):
@@ -73,9 +73,7 @@ class EmotionModel(nn.Module):
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Return the tokens of each stream by its name."""
-        return {
-            name: encoder(*batch.read(self.config.streams[name].modality)) for name, encoder in self.encoders.items()
-        }
+        return {name: encoder(*batch.read(self.config.streams[name].reads)) for name, encoder in self.encoders.items()}
 
     def answer(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b c"]:
         """Return the scores of the classes, of the tokens of every stream; a stream whose mask is False is missing."""
@@ -91,10 +89,10 @@ class EmotionModel(nn.Module):
 
     def _hide_modalities(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Mask modalities of random clips, all streams of one together; a clip's last one stays."""
-        modalities = self.config.modalities
-        column = [modalities.index(self.config.streams[name].modality) for name in tokens]
+        reads = self.config.reads
+        column = [reads.index(self.config.streams[name].reads) for name in tokens]
         first = next(iter(tokens.values())).mask
-        present = torch.stack([self._present(tokens, modality) for modality in modalities], dim=1)  # [b m]
+        present = torch.stack([self._present(tokens, read) for read in reads], dim=1)  # [b m]
         keep = torch.rand(present.shape, device=first.device) >= self.config.modality_dropout
         keep = keep | ~(keep & present).any(dim=1, keepdim=True)
         return {
@@ -102,8 +100,8 @@ class EmotionModel(nn.Module):
             for i, (name, stream) in zip(column, tokens.items(), strict=True)
         }
 
-    def _present(self, tokens: Mapping[str, Tokens], modality: Modality) -> Bool[Tensor, " b"]:
-        streams = [s.mask.any(dim=1) for n, s in tokens.items() if self.config.streams[n].modality == modality]
+    def _present(self, tokens: Mapping[str, Tokens], read: str) -> Bool[Tensor, " b"]:
+        streams = [s.mask.any(dim=1) for n, s in tokens.items() if self.config.streams[n].reads == read]
         return torch.stack(streams).any(dim=0)
 
 

@@ -15,7 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from mmer.checkpoint import CARD, Card
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, MViTConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.config import (
+    ClipConfig,
+    ModelConfig,
+    MViTConfig,
+    PrepareConfig,
+    SplitConfig,
+    TransformerFusionConfig,
+    WaveCNNConfig,
+)
 from mmer.corpora.demo import synthesize
 from mmer.media.container import Source
 from mmer.media.video import read_video
@@ -238,7 +246,7 @@ def odd_media(tmp_path_factory: pytest.TempPathFactory, face: Image, scenery: Im
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained checkpoint of a tiny model that sees and hears."""
     streams = {"face": MViTConfig("mvit", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")}
-    config = ModelConfig(streams, clip=ClipConfig(frames=8), fusion=FusionConfig(dim=32, depth=1, heads=4))
+    config = ModelConfig(streams, clip=ClipConfig(frames=8), fusion=TransformerFusionConfig(dim=32, depth=1, heads=4))
     card = Card(config, PrepareConfig(size=64), SplitConfig(), "nowhere", "untrained", {}, ["none"])
     torch.manual_seed(0)
     weights = {f"model.{name}": value for name, value in build_model(config, load=False).state_dict().items()}

@@ -45,7 +45,7 @@ def test_a_modality_that_a_clip_lacks_is_zeros_and_masked_whoever_else_has_it(mo
 
 
 def test_a_modality_that_the_model_does_not_read_is_none_whoever_has_it() -> None:
-    batch = replace(LAYOUT, modalities=("audio",)).collate([make_clip("a")])
+    batch = replace(LAYOUT, reads=("audio",)).collate([make_clip("a")])
     assert batch.video is None and batch.video_mask is None
     with pytest.raises(ValueError, match="the batch holds no video; it was made for a model that does not read it"):
         batch.read("video")

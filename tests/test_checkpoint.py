@@ -12,13 +12,15 @@ import torch
 from mmer.batch import Batch
 from mmer.calibration import Calibration
 from mmer.checkpoint import CARD, FORMAT, Card, checkpoint_hash, read_checkpoint, write_calibration
-from mmer.config import FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.config import ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.splits import Split
 from mmer.errors import CheckpointError, ConfigError
 from mmer.model import EmotionModel, build_model
 
 MODEL = ModelConfig(
-    {"voice": WaveCNNConfig("wave_cnn", variant="tiny")}, ("no", "yes"), fusion=FusionConfig(dim=16, depth=1, heads=2)
+    {"voice": WaveCNNConfig("wave_cnn", variant="tiny")},
+    ("no", "yes"),
+    fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
 )
 CARD_OF_MODEL = Card(
     model=MODEL,

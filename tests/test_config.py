@@ -9,12 +9,12 @@ import pytest
 from mmer.config import (
     AugmentConfig,
     ClipConfig,
-    FusionConfig,
     ModelConfig,
     MViTConfig,
     PrepareConfig,
     ResNet3DConfig,
     SplitConfig,
+    TransformerFusionConfig,
     WaveCNNConfig,
     from_plain,
     to_plain,
@@ -31,9 +31,15 @@ CONFIGS = (
     MOTION,
     VOICE,
     MODEL,
-    ModelConfig({"voice": VOICE}, ("yes", "no"), ClipConfig(1.5, 4, 8_000), FusionConfig(32, 1, 2, 0.0, 9), 0.5),
+    ModelConfig(
+        {"voice": VOICE},
+        ("yes", "no"),
+        ClipConfig(1.5, 4, 8_000),
+        TransformerFusionConfig(dim=32, depth=1, heads=2, dropout=0.0, max_tokens=9),
+        0.5,
+    ),
     ClipConfig(seconds=2.0),
-    FusionConfig(dim=96),
+    TransformerFusionConfig(dim=96),
     PrepareConfig(detector="none", size=96, max_seconds=5),
     SplitConfig("speakers", test=(1, "anna"), validation=(2,), train=("bob",)),
     SplitConfig(fold=4),
@@ -46,9 +52,11 @@ MISTAKES = {
     "clip.sample_rate=0 must be positive, in Hz": lambda: ClipConfig(sample_rate=0),
     "drop_path=1.0 must lie in [0, 1)": lambda: MViTConfig("mvit", drop_path=1.0),
     "dropout=-0.1 must lie in [0, 1)": lambda: WaveCNNConfig("wave_cnn", dropout=-0.1),
-    "depth=0, heads=8, dropout=0.1, max_tokens=512) has a size that is not positive": lambda: FusionConfig(depth=0),
-    "fusion.dim=100 is not a multiple of fusion.heads=8; change one of them": lambda: FusionConfig(dim=100),
-    "fusion.dropout=1.5 must lie in [0, 1)": lambda: FusionConfig(dropout=1.5),
+    "depth=0, heads=8, dropout=0.1, max_tokens=512) has a size that is not positive": lambda: TransformerFusionConfig(
+        depth=0
+    ),
+    "fusion.dim=100 is not a multiple of fusion.heads=8; change one of them": lambda: TransformerFusionConfig(dim=100),
+    "fusion.dropout=1.5 must lie in [0, 1)": lambda: TransformerFusionConfig(dropout=1.5),
     "model.config.streams is empty; name at least one stream": lambda: ModelConfig({}),
     "stream name 'my face' is not a lower-case identifier, such as 'face'": lambda: ModelConfig({"my face": FACE}),
     "stream name 'Face' is not a lower-case identifier, such as 'face'": lambda: ModelConfig({"Face": FACE}),
@@ -77,9 +85,9 @@ def test_a_config_survives_plain_data_and_json(config: Any) -> None:
     assert from_plain(type(config), json.loads(json.dumps(plain))) == config
 
 
-def test_modalities_come_once_each_in_the_order_of_the_streams() -> None:
-    assert MODEL.modalities == ("video", "audio")
-    assert ModelConfig({"voice": VOICE, "face": FACE}).modalities == ("audio", "video")
+def test_what_a_model_reads_comes_once_each_in_the_order_of_the_streams() -> None:
+    assert MODEL.reads == ("video", "audio")
+    assert ModelConfig({"voice": VOICE, "face": FACE}).reads == ("audio", "video")
 
 
 def test_the_model_s_label_set_is_that_of_its_labels() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmer.batch import Batch, Tokens
-from mmer.config import FusionConfig, ModelConfig, MViTConfig, ResNet3DConfig, WaveCNNConfig
+from mmer.config import ModelConfig, MViTConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.errors import ConfigError
 from mmer.model import EmotionModel, _mean, build_model
 
@@ -20,7 +20,7 @@ MOTION = ResNet3DConfig("resnet3d", variant="tiny")
 VOICE = WaveCNNConfig("wave_cnn", variant="tiny", dropout=0.0)
 CONFIG = ModelConfig(
     {"face": FACE, "motion": MOTION, "voice": VOICE},
-    fusion=FusionConfig(dim=32, depth=1, heads=4, dropout=0.0, max_tokens=64),
+    fusion=TransformerFusionConfig(dim=32, depth=1, heads=4, dropout=0.0, max_tokens=64),
     modality_dropout=0.0,
 )
 

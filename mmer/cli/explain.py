@@ -15,7 +15,6 @@ from mmer.errors import ClipError, ConfigError
 
 if TYPE_CHECKING:
     from mmer.checkpoint import Card
-    from mmer.config import Modality
     from mmer.evaluation.explanation import Explanation
     from mmer.inference.predictor import Prediction, Predictor
 
@@ -58,9 +57,7 @@ def _explain(args: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _explain_file(
-    predictor: Predictor, file: str, modalities: Sequence[Modality] | None
-) -> tuple[Prediction, Explanation]:
+def _explain_file(predictor: Predictor, file: str, modalities: Sequence[str] | None) -> tuple[Prediction, Explanation]:
     from mmer.evaluation.explain import explain_prepared
 
     prepared, card = predictor.prepare(file, modalities), predictor.card
@@ -131,7 +128,7 @@ def _print(answer: Prediction, explanation: Explanation, picture: Path) -> None:
     print(f"  picture: {picture}")
 
 
-def _strongest(explanation: Explanation, modality: Modality) -> str:
+def _strongest(explanation: Explanation, modality: str) -> str:
     """Say at which moment a modality spoke most for the answer."""
     values = explanation.moments.get(modality)
     if values is None or values.max() <= 0:

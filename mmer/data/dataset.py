@@ -28,12 +28,12 @@ def make_layout(model: ModelConfig, prepare: PrepareConfig) -> Layout:
         ConfigError: The clips' sound has another rate than the model wants.
     """
     clip = model.clip
-    if "audio" in model.modalities and clip.sample_rate != prepare.sample_rate:
+    if "audio" in model.reads and clip.sample_rate != prepare.sample_rate:
         raise ConfigError(
             f"the model reads audio at {clip.sample_rate} Hz and the clips were prepared at {prepare.sample_rate} Hz; "
             "prepare them again with --sample-rate, or change clip.sample_rate"
         )
-    return Layout(model.modalities, clip.frames, prepare.size, round(clip.seconds * clip.sample_rate))
+    return Layout(model.reads, clip.frames, prepare.size, round(clip.seconds * clip.sample_rate))
 
 
 def usable_rows(rows: Sequence[Row], model: ModelConfig) -> list[Row]:
@@ -48,7 +48,7 @@ def usable_rows(rows: Sequence[Row], model: ModelConfig) -> list[Row]:
     labels = Counter(row.label for row in rows if row.label is not None)
     model.label_set.check(labels)
     known = {label for label in labels if model.label_set.index(label) is not None}
-    return [row for row in rows if row.label in known and any(getattr(row, each) for each in model.modalities)]
+    return [row for row in rows if row.label in known and any(getattr(row, each) for each in model.reads)]
 
 
 class Strings:
@@ -93,11 +93,11 @@ class ClipDataset(Dataset[Clip]):
         self.size = corpus.config.size
         self.keys = Strings(row.key for row in rows)
         self.on_disk = np.array([row.video is not None or row.audio is not None for row in rows], bool)
-        self.texts = Strings(row.text or "" for row in rows) if "text" in model.modalities else None
+        self.texts = Strings(row.text or "" for row in rows) if "text" in model.reads else None
         known = {label: model.label_set.index(label) for label in {row.label for row in rows if row.label is not None}}
         classes = [None if row.label is None else known[row.label] for row in rows]
         self.labels = np.array([IGNORED if label is None else label for label in classes], np.int64)
-        self.modalities = model.modalities
+        self.modalities = model.reads
         self.clip = model.clip
         self.augment = augment
         self.video_augment = None if augment is None else VideoAugment(augment)

@@ -65,7 +65,7 @@ class _Task:
 def prepare_clip(
     row: Row,
     config: PrepareConfig,
-    modalities: Sequence[Modality] = ALL,
+    modalities: Sequence[str] = ALL,
     features: Mapping[str, Values] | None = None,
     threads: int = 1,
 ) -> PreparedClip:

@@ -28,7 +28,7 @@ def describe_checkpoint(
         "seeds": [] if card.seed is None else [card.seed],
         "speakers": {part: card.speakers.get(part, []) for part in ("train", "validation")} | {"scored": scored},
         "model": {
-            "modalities": list(card.model.modalities),
+            "modalities": list(card.model.reads),
             "streams": {name: stream.encoder for name, stream in card.model.streams.items()},
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         },

@@ -118,7 +118,7 @@ DEGRADATIONS = (
 """All that can be measured, in the order of the reports."""
 
 
-def choose_degradations(kinds: Sequence[str], modalities: Sequence[Modality]) -> list[Degradation]:
+def choose_degradations(kinds: Sequence[str], modalities: Sequence[str]) -> list[Degradation]:
     """Return the degradations of some kinds; ``all`` stands for all those of what a model reads.
 
     Raises:

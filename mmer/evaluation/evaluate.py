@@ -71,16 +71,16 @@ def evaluate_checkpoint(
     """
     model, card = read_checkpoint(checkpoint)
     card = replace(card, calibration=None) if raw else card
-    degradations = choose_degradations(degrade, card.model.modalities)
+    degradations = choose_degradations(degrade, card.model.reads)
     corpus = PreparedCorpus.open(root or Path(card.root))
-    if differences := changes(card.prepare, corpus.config, card.model.modalities):
+    if differences := changes(card.prepare, corpus.config, card.model.reads):
         raise CorpusError(f"{corpus.root} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
     chosen = select_clips(corpus, card, part, split)
 
     how: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers, "progress": progress}
     answers = predict_rows(model, corpus, chosen.rows, **how)
     harmed = predict_degraded(model, corpus, chosen.rows, degradations, **how) if degradations else []
-    raw_answers = answers.pop("+".join(card.model.modalities))
+    raw_answers = answers.pop("+".join(card.model.reads))
     whole = _finish(raw_answers, card, chosen)
     return System(
         name or system_name(checkpoint),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmer.batch import Clip, Layout
 from mmer.calibration import Calibration, calibrated
-from mmer.config import ClipConfig, Modality
+from mmer.config import ClipConfig
 from mmer.data.dataset import place_window, windows
 from mmer.data.store import PreparedClip
 from mmer.evaluation.explanation import Explanation
@@ -103,7 +103,7 @@ def explain_clip(
     """
     model, names, config = model.to(device).eval(), model.config.label_set.names, model.config.clip
     seconds = _length(clip, config) if seconds is None else seconds
-    present = [name for name in model.config.modalities if getattr(clip, name) is not None]
+    present = [name for name in model.config.reads if getattr(clip, name) is not None]
     samples = round(seconds * config.sample_rate)
     spans = {name: list(_moments(clip, name, samples, moments)) for name in present}
     variants = [
@@ -159,13 +159,13 @@ def _attention(model: EmotionModel, layout: Layout, clip: Clip, device: torch.de
     }
 
 
-def _without(clip: Clip, modality: Modality) -> Clip:
+def _without(clip: Clip, modality: str) -> Clip:
     """Return the window as if it lacked a modality."""
     missing: dict[str, Any] = {modality: None}
     return replace(clip, **missing)
 
 
-def _moments(clip: Clip, modality: Modality, samples: int, count: int) -> Iterator[Clip]:
+def _moments(clip: Clip, modality: str, samples: int, count: int) -> Iterator[Clip]:
     """Yield the window, so many samples long, without each of some equal parts of one modality."""
     if modality == "video" and clip.video is not None:
         blank = _mean_colour(clip.video).view(1, 3, 1, 1)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.config import Modality
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -42,9 +40,9 @@ class Explanation:
     key: str
     label: str | None
     probabilities: Mapping[str, float]
-    modalities: Mapping[Modality, float]
+    modalities: Mapping[str, float]
     seconds: float
-    moments: Mapping[Modality, NDArray[np.float64]]
+    moments: Mapping[str, NDArray[np.float64]]
     face: NDArray[np.float64] | None = None
     attention: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     frames: NDArray[np.uint8] | None = None

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmer.batch import Batch, Clip, Tokens
-from mmer.config import Modality
 from mmer.corpora.manifest import Row
 from mmer.data.dataset import ClipDataset, Windows, make_layout, settle_worker
 from mmer.data.store import PreparedCorpus
@@ -58,8 +57,8 @@ def predict_rows(
         ClipError: A prepared clip is missing or damaged.
     """
     dataset = ClipDataset(corpus, rows, model.config)
-    sets = subsets(model.config.modalities)
-    answers: dict[tuple[Modality, ...], list[Tensor]] = {kept: [] for kept in sets}
+    sets = subsets(model.config.reads)
+    answers: dict[tuple[str, ...], list[Tensor]] = {kept: [] for kept in sets}
     with _answering(model, device):
         for batch, counts in _batches(model, corpus, dataset, batch_size, workers, "evaluate" if progress else None):
             every = _answer_subsets(model, model.encode(batch.to(device)), sets)
@@ -107,7 +106,7 @@ def predict_degraded(
     ]
 
 
-def subsets(modalities: Sequence[Modality]) -> list[tuple[Modality, ...]]:
+def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """Return every choice of some modalities, all of them first and single ones last."""
     return [kept for count in range(len(modalities), 0, -1) for kept in combinations(modalities, count)]
 
@@ -153,25 +152,25 @@ def _batches(
         yield layout.collate([window for clip in clips for window in clip]), [len(clip) for clip in clips]
 
 
-def _answer_subsets(model: EmotionModel, tokens: Mapping[str, Tokens], sets: Sequence[Sequence[Modality]]) -> Tensor:
+def _answer_subsets(model: EmotionModel, tokens: Mapping[str, Tokens], sets: Sequence[Sequence[str]]) -> Tensor:
     """Return the logits from each set of modalities, [k b c], in one pass: the others' tokens are masked."""
     streams = model.config.streams
     hidden = {}
     for name, stream in tokens.items():
-        keep = torch.tensor([streams[name].modality in kept for kept in sets], device=stream.mask.device)
+        keep = torch.tensor([streams[name].reads in kept for kept in sets], device=stream.mask.device)
         mask = (keep[:, None, None] & stream.mask).flatten(0, 1)
         hidden[name] = Tokens(stream.x.repeat(len(sets), 1, 1), mask)
     return torch.stack(model.answer(hidden).chunk(len(sets)))
 
 
-def _encode(model: EmotionModel, batch: Batch, modality: Modality, device: torch.device) -> dict[str, Tokens]:
+def _encode(model: EmotionModel, batch: Batch, modality: str, device: torch.device) -> dict[str, Tokens]:
     """Return the tokens of the streams that read one modality."""
     x, mask = batch.read(modality)
     streams = model.config.streams
     return {
         name: encoder(x.to(device), mask.to(device))
         for name, encoder in model.encoders.items()
-        if streams[name].modality == modality
+        if streams[name].reads == modality
     }
 
 
@@ -181,7 +180,7 @@ def _mean_over_windows(logits: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.stack([windows.mean(dim=0) for windows in torch.split(each, list(counts))])
 
 
-def _have(rows: Sequence[Row], modalities: Sequence[Modality]) -> NDArray[np.bool_]:
+def _have(rows: Sequence[Row], modalities: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which rows have all of some modalities."""
     return np.array([all(getattr(row, each) is not None for each in modalities) for row in rows])
 

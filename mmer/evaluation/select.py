@@ -65,7 +65,7 @@ def select_clips(corpus: PreparedCorpus, card: Card, part: Part, split: SplitCon
     _check_labels(corpus, found.rows, card)
     rows = usable_rows(found.rows, card.model)
     if not rows:
-        reads = " or ".join(card.model.modalities)
+        reads = " or ".join(card.model.reads)
         also = f" ({'; '.join(found.notes)})" if found.notes else ""
         raise SplitError(
             f"{found.protocol}: the {part} part has no clip that the model can use, with {reads} and one of its "
@@ -180,7 +180,7 @@ def _named(rows: Sequence[Row], card: Card) -> list[Row]:
 
 def _lacking(rows: Sequence[Row], card: Card) -> Iterator[str]:
     """Say how many clips lack what the model reads."""
-    for modality in card.model.modalities:
+    for modality in card.model.reads:
         lacking = sum(getattr(row, modality) is None for row in rows)
         if lacking == len(rows):
             yield f"no clip has {modality}, which the model reads: all are scored without it"
@@ -199,8 +199,8 @@ def _broken(corpus: PreparedCorpus) -> dict[str, int]:
 def _unusable(rows: Sequence[Row], kept: Sequence[Row], card: Card) -> dict[str, int]:
     """Count the clips of the part that the model cannot use, by reason."""
     left = len(rows) - len(kept)
-    silent = sum(all(getattr(row, each) is None for each in card.model.modalities) for row in rows)
+    silent = sum(all(getattr(row, each) is None for each in card.model.reads) for row in rows)
     return {
-        f"without {' and '.join(card.model.modalities)}": silent,
+        f"without {' and '.join(card.model.reads)}": silent,
         f"with a label that {card.model.label_set.name} leaves out": left - silent,
     }

@@ -11,7 +11,6 @@ import torch
 from mmer.batch import Clip
 from mmer.calibration import calibrated
 from mmer.checkpoint import Card, read_checkpoint
-from mmer.config import Modality
 from mmer.corpora.manifest import Row
 from mmer.data.dataset import make_layout, windows
 from mmer.data.prepare import prepare_clip
@@ -37,7 +36,7 @@ class Prediction:
 
     key: str
     probabilities: dict[str, float]
-    modalities: tuple[Modality, ...]
+    modalities: tuple[str, ...]
     seconds: float
     views: int
     threshold: float | None = None
@@ -88,7 +87,7 @@ class Predictor:
         """The names of the emotions, in the order of the model's outputs."""
         return self.card.model.label_set.names
 
-    def predict(self, path: str | Path, modalities: Sequence[Modality] | None = None) -> Prediction:
+    def predict(self, path: str | Path, modalities: Sequence[str] | None = None) -> Prediction:
         """Recognise the emotion in a video or a sound file.
 
         Args:
@@ -101,7 +100,7 @@ class Predictor:
         """
         return self.predict_clip(str(path), self.prepare(path, modalities))
 
-    def prepare(self, path: str | Path, modalities: Sequence[Modality] | None = None) -> PreparedClip:
+    def prepare(self, path: str | Path, modalities: Sequence[str] | None = None) -> PreparedClip:
         """Read a video or a sound file as the model's training clips were read; see :meth:`predict`."""
         wanted, key, path = self._wanted(modalities), str(path), Path(path)
         if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, self.card.prepare.max_seconds))):
@@ -114,8 +113,8 @@ class Predictor:
         answers = torch.cat([self._answer(views[i : i + 16]) for i in range(0, len(views), 16)])
         calibration = self.card.calibration
         probabilities = calibrated(answers.mean(dim=0, keepdim=True).numpy(), calibration)[0]
-        seen: tuple[Modality, ...] = tuple(
-            m for m in self.card.model.modalities if any(getattr(view, m) is not None for view in views)
+        seen: tuple[str, ...] = tuple(
+            m for m in self.card.model.reads if any(getattr(view, m) is not None for view in views)
         )
         named = dict(zip(self.labels, probabilities.tolist(), strict=True))
         threshold = None if calibration is None else calibration.threshold
@@ -126,8 +125,8 @@ class Predictor:
             logits: torch.Tensor = self.model(self.layout.collate(views).to(self.device)).logits
         return logits.double().softmax(dim=1).cpu()
 
-    def _wanted(self, modalities: Sequence[Modality] | None) -> tuple[Modality, ...]:
-        reads = self.card.model.modalities
+    def _wanted(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
+        reads = self.card.model.reads
         strangers = [m for m in modalities or () if m not in reads]
         if strangers:
             raise ConfigError(f"the model does not read {', '.join(strangers)}; it reads {', '.join(reads)}")

@@ -160,7 +160,7 @@ class WatchTest(Callback):
             workers=data.workers,
             progress=False,
         )
-        every = answers["+".join(pl_module.config.modalities)]
+        every = answers["+".join(pl_module.config.reads)]
         return replace(every, leaky=bool(data.split.leaks))
 
 

@@ -106,7 +106,7 @@ class EmotionClassifier(L.LightningModule):
             "data.split": (card.split, data.split_config),
         }
         faults = {name: f"it was {before}, and now is {now}" for name, (before, now) in pairs.items() if before != now}
-        if differences := changes(card.prepare, data.corpus.config, self.config.modalities):
+        if differences := changes(card.prepare, data.corpus.config, self.config.reads):
             faults["preparation of the clips"] = differences
         if not faults and (moved := data.split.moved(card.dealt)):  # the clips have changed, or a table of parts has
             faults["deal of the same split"] = moved
@@ -175,7 +175,7 @@ class EmotionClassifier(L.LightningModule):
         """Return the mean of the streams' own losses, each over the clips that have its modality."""
         losses = []
         for name, logits in output.stream_logits.items():
-            _, mask = batch.read(self.config.streams[name].modality)
+            _, mask = batch.read(self.config.streams[name].reads)
             has, mix = mask.any(dim=1), batch.mix
             mix = mix and replace(mix, label=mix.label.where(has, IGNORED))  # both clips of a pair have it, or neither
             losses.append(self._loss(logits, label.where(has, IGNORED), mix))

@@ -57,7 +57,7 @@ class EmotionDataModule(L.LightningDataModule):
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative")
         mixes = augment is not None and (augment.mixup > 0 or augment.cutmix > 0)
-        if mixes and "text" in model.modalities:
+        if mixes and "text" in model.reads:
             raise ConfigError("augment.mixup and augment.cutmix mix no words and the model reads text; set both to 0")
         self.model = model
         self.root = Path(root)
@@ -124,7 +124,7 @@ class EmotionDataModule(L.LightningDataModule):
         if empty or nobody:
             raise SplitError(
                 f"there is no clip to {'validate' if nobody else stage}: the part has no speaker, or none whose clips "
-                f"have {' or '.join(self.model.modalities)} and a label of {self.model.label_set.name}"
+                f"have {' or '.join(self.model.reads)} and a label of {self.model.label_set.name}"
             )
 
     @property

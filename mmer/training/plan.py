@@ -220,7 +220,7 @@ def make_plan(
     model = TypeAdapter(ModelConfig).validate_python(settings["model"]["config"])
     if split.protocol != protocol:
         raise ConfigError(f"--protocol is {protocol} and a flag behind -- makes it {split.protocol}; leave it out")
-    choose_degradations(extras.degrade, model.modalities)
+    choose_degradations(extras.degrade, model.reads)
     corpus = PreparedCorpus.open(Path(settings["data"]["root"]))
     dealt, empty = deal_folds(corpus.rows, split)
     usable = {row.key for row in usable_rows(corpus.rows, model)}

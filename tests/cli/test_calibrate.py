@@ -15,7 +15,7 @@ import torch
 from mmer.calibration import Calibration
 from mmer.checkpoint import CARD, Card, read_checkpoint, write_calibration
 from mmer.cli import main
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
 from mmer.data.store import PreparedClip, clip_path, write_settings
@@ -27,7 +27,7 @@ MODEL = ModelConfig(
     {"voice": WaveCNNConfig("wave_cnn", variant="tiny")},
     labels=("no", "yes"),
     clip=ClipConfig(seconds=0.2),
-    fusion=FusionConfig(dim=16, depth=1, heads=2),
+    fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
 )
 RATE = 16_000
 SPLIT = SplitConfig("speakers", validation=(2, 4), test=(1, 3))

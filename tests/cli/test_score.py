@@ -15,7 +15,7 @@ import torch
 from mmer import cli
 from mmer.checkpoint import CARD, Card
 from mmer.cli.score import SCORES
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, read_rows, write_manifest
 from mmer.corpora.splits import make_split
 from mmer.data.store import PreparedClip, clip_path, write_settings
@@ -56,7 +56,7 @@ def write_checkpoint(run: Path, data: Path, labels: Sequence[str], seed: int) ->
         {"voice": WaveCNNConfig("wave_cnn", variant="tiny")},
         labels=tuple(labels),
         clip=ClipConfig(seconds=0.2),
-        fusion=FusionConfig(dim=16, depth=1, heads=2),
+        fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
     )
     rows = [row for _, row in read_rows(data / "manifest.csv", "")]
     card = Card.of_split(

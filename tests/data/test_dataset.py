@@ -150,7 +150,7 @@ def test_text_is_something_to_use_where_the_model_reads_it(words: ModelConfig) -
 def words() -> ModelConfig:
     """A model that reads text, as far as a data set can tell."""
     stream = WaveCNNConfig("wave_cnn")
-    object.__setattr__(stream, "modality", "text")
+    object.__setattr__(stream, "reads", "text")
     return ModelConfig({"words": stream})
 
 

@@ -13,7 +13,7 @@ import torch
 from mmer.calibration import Calibration
 from mmer.checkpoint import CARD, Card, checkpoint_hash
 from mmer.cli import evaluate, main
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, SplitConfig, WaveCNNConfig
+from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.catalogue import describe_corpora
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
@@ -33,7 +33,7 @@ MODEL = ModelConfig(
     {"voice": WaveCNNConfig("wave_cnn", variant="tiny")},
     labels=("no", "yes"),
     clip=ClipConfig(seconds=0.2),
-    fusion=FusionConfig(dim=16, depth=1, heads=2),
+    fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
 )
 PREPARE = PrepareConfig(size=64)
 HOME = [Row(f"clip{i}", "home", str(i % 6), MODEL.labels[i % 2]) for i in range(12)]

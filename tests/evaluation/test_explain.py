@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.calibration import Calibration
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, ResNet3DConfig, WaveCNNConfig
+from mmer.config import ClipConfig, ModelConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.data.store import PreparedClip
 from mmer.evaluation.explain import explain_clip, explain_prepared
 from mmer.evaluation.explanation import Explanation
@@ -23,7 +23,7 @@ CONFIG = ModelConfig(
     {"motion": ResNet3DConfig("resnet3d", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")},
     labels=("no", "yes"),
     clip=ClipConfig(seconds=0.8, frames=8),
-    fusion=FusionConfig(dim=16, depth=1, heads=2),
+    fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
 )
 SAMPLES = 12_800
 LAYOUT = Layout(("video", "audio"), 8, 40, SAMPLES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmer.config import ClipConfig, FusionConfig, ModelConfig, PrepareConfig, ResNet3DConfig, WaveCNNConfig
+from mmer.config import ClipConfig, ModelConfig, PrepareConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.data.dataset import ClipDataset, Windows, make_layout
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path, write_settings
@@ -21,7 +21,7 @@ CONFIG = ModelConfig(
     {"motion": ResNet3DConfig("resnet3d", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")},
     labels=("no", "perhaps", "yes"),
     clip=ClipConfig(seconds=0.4, frames=8),
-    fusion=FusionConfig(dim=16, depth=1, heads=2),
+    fusion=TransformerFusionConfig(dim=16, depth=1, heads=2),
 )
 
 
@@ -173,7 +173,7 @@ def test_progress_is_shown_on_standard_error(
 
 
 def harm(model: EmotionModel, corpus: PreparedCorpus, batch_size: int = 2) -> list[Degraded]:
-    chosen = choose_degradations(["audio_noise", "face_occluded"], CONFIG.modalities)
+    chosen = choose_degradations(["audio_noise", "face_occluded"], CONFIG.reads)
     return predict_degraded(
         model, corpus, corpus.rows, chosen, device=torch.device("cpu"), batch_size=batch_size, progress=False
     )

@@ -144,7 +144,7 @@ def test_speakers_cannot_be_balanced_where_a_clip_has_none(uneven: Path) -> None
 
 def test_words_cannot_be_mixed() -> None:
     stream = WaveCNNConfig("wave_cnn")
-    object.__setattr__(stream, "modality", "text")
+    object.__setattr__(stream, "reads", "text")
     with pytest.raises(ConfigError, match=r"augment.mixup and augment.cutmix mix no words .* set both to 0"):
         EmotionDataModule(ModelConfig({"words": stream}), "nowhere", augment=AugmentConfig(cutmix=1.0))
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from mmer.batch import IGNORED, Batch, Mix
-from mmer.config import FusionConfig, ModelConfig, MViTConfig, WaveCNNConfig
+from mmer.config import ModelConfig, MViTConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.model import Output
 from mmer.training.classifier import EmotionClassifier, cross_entropy
 
@@ -65,7 +65,7 @@ def test_a_batch_without_a_label_has_no_loss() -> None:
 def classifier(monkeypatch: pytest.MonkeyPatch) -> EmotionClassifier:
     """A classifier whose model always answers the same, on its own and by each stream."""
     streams = {"face": MViTConfig("mvit", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")}
-    config = ModelConfig(streams, labels=("a", "b", "c"), fusion=FusionConfig(dim=8, depth=1, heads=1))
+    config = ModelConfig(streams, labels=("a", "b", "c"), fusion=TransformerFusionConfig(dim=8, depth=1, heads=1))
     module = EmotionClassifier(config, label_smoothing=0.1, stream_loss=0.5)
     answer = Output(LOGITS, {"face": LOGITS.flip(1), "voice": LOGITS.roll(1, 1)})
     monkeypatch.setattr(module, "model", lambda batch: answer, raising=False)

@@ -1,4 +1,4 @@
-"""Several token streams to one vector."""
+"""A transformer over the tokens of all streams."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmer.batch import Tokens
-from mmer.config import FusionConfig
-from mmer.errors import ConfigError
+from mmer.config import TransformerFusionConfig
+from mmer.fusion.embedding import StreamEmbedding
 
 
 class TransformerFusion(nn.Module):
@@ -23,8 +23,9 @@ class TransformerFusion(nn.Module):
         config: Width, depth, heads.
     """
 
-    def __init__(self, dims: Mapping[str, int], config: FusionConfig) -> None:
+    def __init__(self, dims: Mapping[str, int], config: TransformerFusionConfig) -> None:
         super().__init__()
+        self.dim = config.dim
         self.streams = nn.ModuleDict(
             {name: StreamEmbedding(dim, config.dim, config.max_tokens) for name, dim in dims.items()}
         )
@@ -93,30 +94,3 @@ def _attend(
     attended, weight = layer.self_attn(h, h, h, key_padding_mask=~mask, need_weights=True)
     x = x + attended
     return x + layer.linear2(layer.activation(layer.linear1(layer.norm2(x)))), weight
-
-
-class StreamEmbedding(nn.Module):
-    """Bring a stream to the common width and say which stream and which step each token is.
-
-    Args:
-        dim: Token width of the stream.
-        width: The common width.
-        max_tokens: Longest stream that has time embeddings.
-    """
-
-    def __init__(self, dim: int, width: int, max_tokens: int) -> None:
-        super().__init__()
-        self.project = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
-        self.stream = nn.Parameter(0.02 * torch.randn(width))
-        self.time = nn.Parameter(0.02 * torch.randn(max_tokens, width))
-
-    def forward(self, tokens: Tokens) -> Tokens:
-        """Embed the tokens of one stream.
-
-        Raises:
-            ConfigError: The stream is longer than its time embeddings.
-        """
-        steps = tokens.x.shape[1]
-        if steps > len(self.time):
-            raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
-        return Tokens(self.project(tokens.x) + self.stream + self.time[:steps], tokens.mask)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from mmer.batch import Tokens
-from mmer.config import FusionConfig
+from mmer.config import TransformerFusionConfig
 from mmer.errors import ConfigError
-from mmer.fusion import TransformerFusion
+from mmer.fusion.transformer import TransformerFusion
 
 DIMS = {"face": 6, "voice": 10}
-CONFIG = FusionConfig(dim=16, depth=2, heads=2, dropout=0.0, max_tokens=8)
+CONFIG = TransformerFusionConfig(dim=16, depth=2, heads=2, dropout=0.0, max_tokens=8)
 
 
 @pytest.fixture

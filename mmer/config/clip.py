@@ -1,0 +1,28 @@
+"""What is cut from a clip, and what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mmer.config.checks import require
+
+Modality = Literal["video", "audio", "text"]
+"""What a clip is made of; the same word in manifests, batches, configs and reports."""
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How much of a clip a model sees, the same for every stream, so that streams line up in time."""
+
+    seconds: float = 3.6
+    """Length of the window, in seconds, taken from the middle of the clip; a shorter clip is used whole."""
+    frames: int = 16
+    """Video frames sampled uniformly over the window."""
+    sample_rate: int = 16_000
+    """Rate of the waveform, in Hz."""
+
+    def __post_init__(self) -> None:
+        require(self.seconds > 0, f"clip.seconds={self.seconds} must be positive")
+        require(self.frames > 0, f"clip.frames={self.frames} must be positive")
+        require(self.sample_rate > 0, f"clip.sample_rate={self.sample_rate} must be positive, in Hz")

@@ -1,0 +1,32 @@
+"""Configs as plain data, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmer.errors import CheckpointError, ConfigError
+
+T = TypeVar("T")
+
+
+def to_plain(config: Any) -> Any:
+    """Turn a config into dictionaries, lists and scalars: what JSON, YAML and ``weights_only`` checkpoints can hold."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def from_plain(kind: type[T], data: Any) -> T:
+    """Read back what :func:`to_plain` wrote.
+
+    Raises:
+        CheckpointError: The data do not describe a valid ``kind``; the first fault is named.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "its top"
+        raise CheckpointError(f"the stored {kind.__name__} is not readable at {where!r}: {fault['msg']}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"the stored {kind.__name__} is not valid: {error}") from error

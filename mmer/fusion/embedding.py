@@ -1,0 +1,36 @@
+"""Streams of any width to tokens of one width."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mmer.batch import Tokens
+from mmer.errors import ConfigError
+
+
+class StreamEmbedding(nn.Module):
+    """Bring a stream to the common width and say which stream and which step each token is.
+
+    Args:
+        dim: Token width of the stream.
+        width: The common width.
+        max_tokens: Longest stream that has time embeddings.
+    """
+
+    def __init__(self, dim: int, width: int, max_tokens: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.stream = nn.Parameter(0.02 * torch.randn(width))
+        self.time = nn.Parameter(0.02 * torch.randn(max_tokens, width))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Embed the tokens of one stream.
+
+        Raises:
+            ConfigError: The stream is longer than its time embeddings.
+        """
+        steps = tokens.x.shape[1]
+        if steps > len(self.time):
+            raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
+        return Tokens(self.project(tokens.x) + self.stream + self.time[:steps], tokens.mask)
