@@ -7,19 +7,25 @@ from typing import ClassVar, Literal
 
 from mmer.config.checks import require
 from mmer.config.clip import Modality
+from mmer.config.temporal import TemporalConfig
+
+NormName = Literal["batch", "group"]
+"""Which norm a network from a library has: its BatchNorm with loaded statistics, or GroupNorm in its place."""
 
 
 @dataclass(frozen=True)
 class MViTConfig:
-    """MViTv2 over face frames (Li et al. 2022, arXiv:2112.01526), as torchvision builds it."""
+    """MViT over face frames (Fan et al. 2021, arXiv:2104.11227; Li et al. 2022, arXiv:2112.01526), as torchvision's."""
 
     reads: ClassVar[Modality] = "video"
 
     encoder: Literal["mvit"]
-    variant: Literal["mvit_v2_s", "tiny"] = "mvit_v2_s"
-    """``mvit_v2_s``: 16 frames at 224 pixels, 34 M parameters. ``tiny``: 8 frames at 64, for a laptop."""
+    variant: Literal["mvit_v2_s", "mvit_v2_b", "mvit_v1_b", "tiny"] = "mvit_v2_s"
+    """``mvit_v2_s``: 16 frames at 224 pixels, 34 M parameters. ``mvit_v2_b``: 32 at 224, 51 M. ``mvit_v1_b``: the first
+    MViT, 16 at 224, 36 M. ``tiny``: MViTv2, 8 frames at 64, for a laptop."""
     weights: str | None = None
-    """A name of torchvision's (``KINETICS400_V1``) or a local file of the same network; None starts from scratch."""
+    """A name of torchvision's (``KINETICS400_V1``; mvit_v2_b has none), a local file of the same network, or one of
+    mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``); None starts from scratch."""
     drop_path: float = 0.1
     """Rate of stochastic depth in the last block; it grows linearly from 0 in the first."""
 
@@ -29,7 +35,7 @@ class MViTConfig:
 
 @dataclass(frozen=True)
 class ResNet3DConfig:
-    """3D ResNet over face frames.
+    """3D convolutional network over face frames.
 
     With weights, BatchNorm keeps their statistics and never learns new ones; from scratch it is replaced by GroupNorm.
     Either way a clip's answer does not depend on the clips beside it, nor on those whose video is missing.
@@ -38,7 +44,130 @@ class ResNet3DConfig:
     reads: ClassVar[Modality] = "video"
 
     encoder: Literal["resnet3d"]
-    variant: Literal["slow_r50", "r3d_18", "tiny"] = "slow_r50"
-    """``slow_r50``: pytorchvideo's, 8 frames at 224. ``r3d_18``: torchvision's, 16 at 112. ``tiny``: 8 at 64."""
+    variant: Literal[
+        "slow_r50",
+        "r3d_18",
+        "r2plus1d_18",
+        "x3d_xs",
+        "x3d_s",
+        "x3d_m",
+        "slowfast_r50",
+        "tiny",
+        "tiny_x3d",
+        "tiny_slowfast",
+    ] = "slow_r50"
+    """``slow_r50``: pytorchvideo's, 8 frames at 224. ``r3d_18``, ``r2plus1d_18`` (Tran et al. 2018, arXiv:1711.11248):
+    torchvision's, 16 at 112. ``x3d_xs``, ``x3d_s``, ``x3d_m`` (Feichtenhofer 2020, arXiv:2004.04730): pytorchvideo's, 4
+    and 13 at 160, 16 at 224. ``slowfast_r50`` (Feichtenhofer et al. 2019, arXiv:1812.03982): pytorchvideo's, two
+    pathways from one clip, 32 frames and every fourth of them, at 224. ``tiny``, ``tiny_x3d``: 8 at 64, for a laptop;
+    ``tiny_slowfast``: 16 at 64."""
     weights: str | None = None
-    """``KINETICS400`` (slow_r50), a name of torchvision's (r3d_18: ``KINETICS400_V1``), or a local file."""
+    """``KINETICS400`` (pytorchvideo's), a name of torchvision's (r3d_18, r2plus1d_18: ``KINETICS400_V1``), a local
+    file, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``); None starts from scratch."""
+    norm: NormName | None = None
+    """None: ``batch`` with weights, ``group`` without. One of mmer's checkpoints that was itself trained from scratch
+    has ``group``."""
+
+    def __post_init__(self) -> None:
+        _check_norm(self.norm, self.weights)
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """Any of timm's networks over each frame alone, then a network over the frames.
+
+    With weights, BatchNorm keeps their statistics and never learns new ones; from scratch it is replaced by GroupNorm.
+    """
+
+    reads: ClassVar[Modality] = "video"
+
+    encoder: Literal["frames"]
+    backbone: str = "resnet50"
+    """timm's name of the network, as ``resnet50``, ``mobilenetv3_small_050``, ``vit_small_patch16_224``."""
+    weights: str | None = None
+    """``timm`` for the weights that timm takes by default, one of its tags for this network (``a1_in1k``), a local file
+    of the same network (``.pt``, ``.safetensors``), or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``);
+    None starts from scratch."""
+    size: int | None = None
+    """Side of the backbone's input, in pixels; None takes what timm says of it."""
+    trainable: Literal["none", "last_stage", "all"] = "all"
+    """Which part of the backbone learns; what does not learn needs weights."""
+    norm: NormName | None = None
+    """None: ``batch`` with weights, ``group`` without. One of mmer's checkpoints that was itself trained from scratch
+    has ``group``."""
+    temporal: TemporalConfig | None = None
+    """Network over the frames, as ``{kind: lstm, width: 256}``; null hands each frame on as it is."""
+
+    def __post_init__(self) -> None:
+        require(self.size is None or self.size > 0, f"frames: size={self.size} must be positive, in pixels")
+        require(
+            self.trainable == "all" or self.weights is not None,
+            f"trainable={self.trainable} without weights would keep random filters; give weights, or trainable=all",
+        )
+        _check_norm(self.norm, self.weights)
+
+
+@dataclass(frozen=True)
+class Face48Config:
+    """Network over grey faces of 48 x 48 pixels, each frame alone, such as FER2013's; then a network over the frames.
+
+    Frames of any size and colour are scaled and made grey (ITU-R BT.601).
+    """
+
+    reads: ClassVar[Modality] = "video"
+
+    encoder: Literal["face48"]
+    network: Literal["xception", "vgg19"] = "xception"
+    """``xception``: the small Xception of Arriaga et al. 2017 (arXiv:1710.07557), separable convolutions and residual
+    connections, 49 k parameters. ``vgg19``: the 16 convolutions of Simonyan and Zisserman 2015 (arXiv:1409.1556), each
+    with a norm, 20 M. GroupNorm is in BatchNorm's place."""
+    weights: str | None = None
+    """A local file of the same network, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``), as a
+    training on FER2013 leaves it; None starts from scratch."""
+    temporal: TemporalConfig | None = None
+    """Network over the frames, as ``{kind: lstm, width: 64}``; null hands each frame on as it is."""
+
+
+@dataclass(frozen=True)
+class VideoPatchesConfig:
+    """Light embedding of video patches, one token each, for a transformer that reads all modalities together.
+
+    A patch is a tubelet: some frames long, a square of pixels wide (Arnab et al. 2021, arXiv:2103.15691, section 3.2).
+    """
+
+    reads: ClassVar[Modality] = "video"
+
+    encoder: Literal["video_patches"]
+    width: int = 256
+    """Width of the tokens."""
+    frames: int = 16
+    """Frames, spread evenly over the clip's."""
+    size: int = 112
+    """Side of the frames, in pixels."""
+    tubelet: int = 2
+    """Frames of a patch; must divide ``frames``."""
+    patch: int = 16
+    """Side of a patch, in pixels; must divide ``size``."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.frames, self.size, self.tubelet, self.patch)
+        require(min(sizes) > 0, f"{self} has a size that is not positive")
+        require(
+            self.frames % self.tubelet == 0,
+            f"video_patches: frames={self.frames} is not a multiple of tubelet={self.tubelet}; change one of them",
+        )
+        require(
+            self.size % self.patch == 0,
+            f"video_patches: size={self.size} is not a multiple of patch={self.patch}; change one of them",
+        )
+
+
+def _check_norm(norm: NormName | None, weights: str | None) -> None:
+    require(
+        not (norm == "batch" and weights is None),
+        "norm=batch keeps loaded statistics and there are no weights; give weights, or leave norm out",
+    )
+
+
+VideoConfig = MViTConfig | ResNet3DConfig | FramesConfig | Face48Config | VideoPatchesConfig
+"""An encoder of the face."""

@@ -1,4 +1,4 @@
-"""Face frames to tokens: invariances, and parity with the networks that the encoders are made of."""
+"""Clips of the face to tokens: invariances, and parity with the networks that the encoders are made of."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorchvideo.models.hub import resnet as pytorchvideo_hub
-from pytorchvideo.models.resnet import create_resnet
 from torch import Tensor, nn
-from torchvision.models.video import MViT_V2_S_Weights, R3D_18_Weights, mvit_v2_s, r3d_18
+from torch.nn import functional as F
+from torchvision.models.video import (
+    MViT_V1_B_Weights,
+    MViT_V2_S_Weights,
+    R2Plus1D_18_Weights,
+    R3D_18_Weights,
+    mvit_v1_b,
+    mvit_v2_s,
+)
 
-from mmer.config import MViTConfig, ResNet3DConfig
-from mmer.encoders.video import FrameInput, MViT, ResNet3D, _build_mvit
+from mmer.config import MViTConfig, ResNet3DConfig, VideoPatchesConfig
+from mmer.encoders.video.mvit import MViT, _build_mvit
+from mmer.encoders.video.patches import VideoPatches
+from mmer.encoders.video.pixels import FrameInput
+from mmer.encoders.video.resnet3d import _UPSTREAM, ResNet3D
+from mmer.errors import ConfigError
+
+PATCHES = VideoPatchesConfig("video_patches", width=32, frames=8, size=32)
+
+
+def resnet3d(variant: str, **settings: object) -> ResNet3D:
+    return ResNet3D(ResNet3DConfig("resnet3d", variant=variant, **settings))
+
 
 TINY = {
     "mvit": (lambda: MViT(MViTConfig("mvit", variant="tiny", drop_path=0.0)), 4, 128),
-    "resnet3d": (lambda: ResNet3D(ResNet3DConfig("resnet3d", variant="tiny")), 8, 256),
+    "resnet3d": (lambda: resnet3d("tiny"), 8, 256),
+    "x3d": (lambda: resnet3d("tiny_x3d"), 8, 216),
+    "slowfast": (lambda: resnet3d("tiny_slowfast"), 4, 576),
+    "patches": (lambda: VideoPatches(PATCHES), 4 * 4, 32),
 }
 """How to make each encoder, the tokens of a clip and their width."""
 
@@ -57,6 +77,35 @@ def test_a_token_is_real_where_any_of_its_frames_is() -> None:
     video, mask = real()
     mask[0, :3] = False
     assert make()(video, mask).mask.tolist() == [[False, True, True, True]]
+
+
+def test_every_parameter_receives_a_gradient(encoder: nn.Module) -> None:
+    encoder.train()(*real(clips=2)).x.square().sum().backward()
+    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_an_encoder_can_be_exported(encoder: nn.Module) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, video: Tensor, mask: Tensor) -> Tensor:
+            return self.encoder(video, mask).x
+
+    inputs = real(clips=2)
+    torch.testing.assert_close(torch.export.export(Plain(), inputs).module()(*inputs), encoder(*inputs).x)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TINY if kind != "patches"])
+def test_layers_lie_from_input_to_output_and_share_no_parameter(kind: str) -> None:
+    encoder = TINY[kind][0]()
+    names = {id(parameter): name for name, parameter in encoder.named_parameters()}
+    layers = [[names[id(p)] for p in layer.parameters()] for layer in encoder.layers]
+    flat = [name for layer in layers for name in layer]
+    assert len(set(flat)) == len(flat)
+    assert flat == [name for name in names.values() if name in flat]
+    assert flat[-1] == list(names.values())[-1]
 
 
 def test_other_clips_do_not_change_a_clip_s_tokens(encoder: nn.Module) -> None:
@@ -101,9 +150,11 @@ def test_scaling_down_averages_so_that_no_pixel_is_skipped() -> None:
     ("make", "weights"),
     [
         (lambda: MViT(MViTConfig("mvit")), MViT_V2_S_Weights.KINETICS400_V1),
-        (lambda: ResNet3D(ResNet3DConfig("resnet3d", variant="r3d_18")), R3D_18_Weights.KINETICS400_V1),
+        (lambda: MViT(MViTConfig("mvit", variant="mvit_v1_b")), MViT_V1_B_Weights.KINETICS400_V1),
+        (lambda: resnet3d("r3d_18"), R3D_18_Weights.KINETICS400_V1),
+        (lambda: resnet3d("r2plus1d_18"), R2Plus1D_18_Weights.KINETICS400_V1),
     ],
-    ids=["mvit_v2_s", "r3d_18"],
+    ids=["mvit_v2_s", "mvit_v1_b", "r3d_18", "r2plus1d_18"],
 )
 def test_frames_are_normalised_as_the_weights_transforms_do(make: Callable[[], nn.Module], weights: object) -> None:
     with on_meta():
@@ -183,36 +234,91 @@ def test_the_tiny_mvit_is_torchvision_s_up_to_the_head(saved: Callable[[nn.Modul
 
 
 @pytest.mark.slow
-def test_mvit_v2_s_is_torchvision_s_up_to_the_head(saved: Callable[[nn.Module], str]) -> None:
-    network = lively(mvit_v2_s())
-    check_mvit(network, MViT(MViTConfig("mvit", weights=saved(network))).eval())
+@pytest.mark.parametrize(("variant", "make"), [("mvit_v2_s", mvit_v2_s), ("mvit_v1_b", mvit_v1_b)])
+def test_a_whole_mvit_is_torchvision_s_up_to_the_head(
+    variant: str, make: Callable[[], nn.Module], saved: Callable[[nn.Module], str]
+) -> None:
+    network = lively(make())
+    check_mvit(network, MViT(MViTConfig("mvit", variant=variant, weights=saved(network))).eval())
 
 
-RESNETS = {
-    "tiny": (lambda: create_resnet(stem_dim_out=8, head_pool_kernel_size=(8, 2, 2)), lambda n: n.blocks[5].proj),
-    "r3d_18": (r3d_18, lambda n: n.fc),
-    "slow_r50": (pytorchvideo_hub.slow_r50, lambda n: n.blocks[5].proj),
+def test_mvit_v2_b_has_the_paper_s_size() -> None:
+    """Li et al. 2022, table 5: 51.2 M parameters with the classifier of Kinetics-400, 32 frames."""
+    with on_meta():
+        network, frames, _ = _build_mvit(MViTConfig("mvit", variant="mvit_v2_b"))
+    assert (len(network.blocks), frames) == (24, 32)
+    assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(51.2, abs=0.1)
+
+
+def test_the_blocks_of_mvit_v2_s_follow_the_rule_that_makes_those_of_b(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmer.encoders.video import mvit
+
+    with on_meta():
+        rule = mvit._mvit_v2(mvit._scales((1, 2, 11, 2)), 16, 224, 0.1)
+        ours, theirs = rule.state_dict(), mvit_v2_s().state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
+
+
+# --- parity of the 3D networks
+
+
+def x3d_logits(network: nn.Module, tokens: Tensor) -> Tensor:
+    head = network.blocks[5]
+    pooled = head.pool.post_act(head.pool.post_conv(tokens.mean(dim=1)[:, :, None, None, None])).flatten(1)
+    return head.proj(pooled).softmax(dim=1)  # its classifier ends in a softmax in eval mode
+
+
+HEADS = {
+    "slow_r50": lambda n, tokens: n.blocks[5].proj(tokens.mean(dim=1)),
+    "r3d_18": lambda n, tokens: n.fc(tokens.mean(dim=1)),
+    "r2plus1d_18": lambda n, tokens: n.fc(tokens.mean(dim=1)),
+    "x3d_xs": x3d_logits,
+    "slowfast_r50": lambda n, tokens: n.blocks[6].proj(tokens.mean(dim=1)),
+    "tiny": lambda n, tokens: n.blocks[5].proj(tokens.mean(dim=1)),
+    "tiny_x3d": x3d_logits,
+    "tiny_slowfast": lambda n, tokens: n.blocks[6].proj(tokens.mean(dim=1)),
 }
-"""The original networks, and where their classifier is."""
+"""What the original's classifier says of tokens."""
+
+
+def original(variant: str) -> nn.Module:
+    network = lively(_UPSTREAM[variant].build())
+    last = network.fc if hasattr(network, "fc") else network.blocks[-1].proj
+    nn.init.normal_(last.weight, std=last.in_features**-0.5)
+    return network
 
 
 @pytest.mark.parametrize(
-    "variant", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r3d_18", "slow_r50"))]
+    "variant",
+    [name if name.startswith("tiny") else pytest.param(name, marks=pytest.mark.slow) for name in HEADS],
 )
-def test_a_resnet_with_weights_is_the_original_up_to_the_head(variant: str, saved: Callable[[nn.Module], str]) -> None:
-    make, head = RESNETS[variant]
-    network = lively(make())
-    nn.init.normal_(head(network).weight)
-    encoder = ResNet3D(ResNet3DConfig("resnet3d", variant=variant, weights=saved(network))).train()
+def test_a_3d_network_with_weights_is_the_original_up_to_the_head(
+    variant: str, saved: Callable[[nn.Module], str]
+) -> None:
+    network = original(variant)
+    encoder = resnet3d(variant, weights=saved(network)).train()
     video, mask = real(1, encoder.input.frames, encoder.input.size)
     with torch.no_grad():
         pixels, _ = encoder.input(video, mask)
-        close(head(network)(encoder(video, mask).x.mean(dim=1)), network(pixels))
+        slow = torch.linspace(0, pixels.shape[2] - 1, pixels.shape[2] // 4).long()  # as pytorchvideo packs pathways
+        close(
+            HEADS[variant](network, encoder(video, mask).x),
+            network([pixels[:, :, slow], pixels] if "slowfast" in variant else pixels),
+        )
+
+
+def test_the_medium_and_the_small_x3d_are_the_smallest_with_more_pixels() -> None:
+    """So that the parity of one is that of all."""
+    with on_meta():
+        shapes = [
+            {name: value.shape for name, value in resnet3d(variant).state_dict().items()}
+            for variant in ("x3d_xs", "x3d_s", "x3d_m")
+        ]
+    assert shapes[0] == shapes[1] == shapes[2]
 
 
 def test_loaded_statistics_stay_as_they_are_in_training(saved: Callable[[nn.Module], str]) -> None:
-    network = lively(create_resnet(stem_dim_out=8, head_pool_kernel_size=(8, 2, 2)))
-    encoder = ResNet3D(ResNet3DConfig("resnet3d", variant="tiny", weights=saved(network))).train()
+    encoder = resnet3d("tiny", weights=saved(original("tiny"))).train()
     before = {name: value.clone() for name, value in encoder.named_buffers()}
     video, mask = real(clips=2)
     mask[1] = False
@@ -221,7 +327,43 @@ def test_loaded_statistics_stay_as_they_are_in_training(saved: Callable[[nn.Modu
     close(together[:1], encoder(video[:1], mask[:1]).x)
 
 
-def test_from_scratch_there_is_no_batch_norm() -> None:
-    encoder = ResNet3D(ResNet3DConfig("resnet3d", variant="tiny"))
-    assert any(isinstance(module, nn.GroupNorm) for module in encoder.modules())
-    assert not any(isinstance(module, nn.BatchNorm3d) for module in encoder.modules())
+@pytest.mark.parametrize("variant", ["tiny", "tiny_x3d", "tiny_slowfast"])
+def test_from_scratch_there_is_no_batch_norm(variant: str) -> None:
+    kinds = {type(module) for module in resnet3d(variant).modules()}
+    assert nn.GroupNorm in kinds
+    assert nn.BatchNorm3d not in kinds
+
+
+def test_group_norm_is_not_for_somebody_else_s_weights(saved: Callable[[nn.Module], str]) -> None:
+    weights = saved(original("tiny"))
+    with pytest.raises(ConfigError) as error:
+        resnet3d("tiny", weights=weights, norm="group")
+    assert str(error.value) == (
+        "norm=group is for the weights of one of mmer's checkpoints that was trained from scratch; "
+        f"{weights} is none, so leave norm out"
+    )
+
+
+# --- patches
+
+
+def test_a_patch_sees_its_own_tubelet_alone() -> None:
+    encoder, (video, mask) = VideoPatches(PATCHES), real(frames=8, size=32)
+    changed = video.clone()
+    changed[:, 2:4, :, :16, 16:] = 255 - changed[:, 2:4, :, :16, 16:]  # the second step's second place
+    moved = (encoder(changed, mask).x != encoder(video, mask).x).any(dim=2)
+    assert moved[0].nonzero().flatten().tolist() == [4 + 1]
+
+
+def test_a_patch_is_real_where_any_of_its_frames_is() -> None:
+    video, mask = real(frames=8, size=32)
+    mask[0, :3] = False
+    assert VideoPatches(PATCHES)(video, mask).mask.view(4, 4).tolist() == [[False] * 4, *[[True] * 4] * 3]
+
+
+def test_equal_patches_are_told_apart_by_time_and_place() -> None:
+    video = torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8)
+    tokens = VideoPatches(PATCHES)(video, torch.ones(1, 8, dtype=torch.bool)).x[0]
+    apart = torch.cdist(tokens, tokens) + torch.eye(16)
+    assert apart.min() > 1e-3
+    assert F.cosine_similarity(tokens[0] - tokens[4], tokens[1] - tokens[5], dim=0) > 0.99  # the same step in time

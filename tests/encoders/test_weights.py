@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from http.client import IncompleteRead
 from pathlib import Path
 from urllib.error import URLError
@@ -8,13 +9,26 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from pytorchvideo.models.hub import resnet as pytorchvideo_hub
+from pytorchvideo.models.hub import resnet, slowfast, x3d
 from torch import Tensor, nn
 
-from mmer.config import MViTConfig, ResNet3DConfig, StreamConfig
+from mmer.checkpoint import CARD, Card
+from mmer.config import (
+    ClipConfig,
+    Face48Config,
+    FramesConfig,
+    LSTMConfig,
+    MeanFusionConfig,
+    ModelConfig,
+    MViTConfig,
+    PrepareConfig,
+    ResNet3DConfig,
+    SplitConfig,
+    StreamConfig,
+)
 from mmer.encoders.weights import load_weights
 from mmer.errors import CheckpointError
-from mmer.model import build_encoder
+from mmer.model import EmotionModel, build_encoder, build_model
 
 Save = Callable[[object], str]
 
@@ -135,6 +149,10 @@ def test_a_failed_download_says_why_and_what_to_do(error: Exception, reason: str
 
 NAMED = (
     MViTConfig("mvit", weights="KINETICS400_V1"),
+    MViTConfig("mvit", variant="mvit_v1_b", weights="KINETICS400_V1"),
+    ResNet3DConfig("resnet3d", variant="r2plus1d_18", weights="KINETICS400_V1"),
+    ResNet3DConfig("resnet3d", variant="x3d_m", weights="KINETICS400"),
+    ResNet3DConfig("resnet3d", variant="slowfast_r50", weights="KINETICS400"),
     ResNet3DConfig("resnet3d", variant="r3d_18", weights="KINETICS400_V1"),
     ResNet3DConfig("resnet3d", variant="slow_r50", weights="KINETICS400"),
 )
@@ -150,7 +168,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise URLError("the network is unreachable")
 
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
-    monkeypatch.setattr(pytorchvideo_hub, "load_state_dict_from_url", fail)
+    for hub in (resnet, slowfast, x3d):
+        monkeypatch.setattr(hub, "load_state_dict_from_url", fail)
     return asked
 
 
@@ -172,3 +191,102 @@ def test_nothing_is_fetched_for_a_checkpoint_that_brings_its_own_weights(
     with torch.device("meta"):
         build_encoder(config, load=False)
     assert offline == []
+
+
+# --- a stream of one of mmer's checkpoints
+
+FACE = Face48Config("face48")
+MOTION = ResNet3DConfig("resnet3d", variant="tiny")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., EmotionModel]:
+    """Write a checkpoint ``best.ckpt`` of some streams, and return its model."""
+
+    def write(**streams: StreamConfig) -> EmotionModel:
+        config = ModelConfig(streams, clip=ClipConfig(frames=4), fusion=MeanFusionConfig("mean", dim=8))
+        card = Card(config, PrepareConfig(size=48), SplitConfig(), "nowhere", "untrained", {}, ["none"])
+        torch.manual_seed(0)
+        model = build_model(config, load=False)
+        weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+        torch.save({CARD: card.to_plain(), "state_dict": weights}, tmp_path / "best.ckpt")
+        return model
+
+    return write
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FACE,
+        MOTION,
+        MViTConfig("mvit", variant="tiny"),
+        FramesConfig("frames", "test_resnet", size=32, temporal=LSTMConfig("lstm", width=4)),
+    ],
+    ids=lambda config: config.encoder,
+)
+def test_every_encoder_reads_its_stream_out_of_a_checkpoint(
+    config: StreamConfig, trained: Callable[..., EmotionModel], tmp_path: Path
+) -> None:
+    model = trained(face=config)
+    norm = {"norm": "group"} if hasattr(config, "norm") else {}
+    again = build_encoder(replace(config, weights=str(tmp_path / "best.ckpt"), **norm))
+    assert equal(again, model.encoders["face"])
+
+
+def test_a_network_over_the_frames_may_be_new(trained: Callable[..., EmotionModel], tmp_path: Path) -> None:
+    model = trained(face=FACE)
+    weights = str(tmp_path / "best.ckpt")
+    again = build_encoder(Face48Config("face48", weights=weights, temporal=LSTMConfig("lstm", width=4)))
+    assert equal(again.network, model.encoders["face"].network)
+    trained(face=Face48Config("face48", temporal=LSTMConfig("lstm", width=4)))
+    again = build_encoder(Face48Config("face48", weights=weights, temporal=LSTMConfig("lstm", width=6)))
+    assert equal(again.network, model.encoders["face"].network)
+
+
+def test_of_several_streams_one_is_named(trained: Callable[..., EmotionModel], tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    model = trained(left=FACE, right=FACE, motion=MOTION)
+    again = build_encoder(Face48Config("face48", weights=f"{path}#right"))
+    assert equal(again, model.encoders["right"]) and not equal(again, model.encoders["left"])
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(Face48Config("face48", weights=str(path)))
+    assert str(error.value) == (
+        f"checkpoint {path} has several face48 streams; say which, as {path}#left or {path}#right"
+    )
+
+
+def test_a_checkpoint_without_the_stream_says_what_it_has(trained: Callable[..., EmotionModel], tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    trained(face=FACE, motion=MOTION)
+    for weights, wanted in ((f"{path}", "mvit stream"), (f"{path}#face", "mvit stream called face")):
+        with pytest.raises(CheckpointError) as error:
+            build_encoder(MViTConfig("mvit", variant="tiny", weights=weights))
+        assert str(error.value) == (
+            f"checkpoint {path} has no {wanted}; its streams are face (face48), motion (resnet3d)"
+        )
+
+
+def test_a_stream_of_other_settings_is_refused_with_them(trained: Callable[..., EmotionModel], tmp_path: Path) -> None:
+    trained(motion=MOTION)
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(ResNet3DConfig("resnet3d", variant="tiny", weights=str(tmp_path / "best.ckpt")))
+    assert str(error.value).startswith(f"weights {tmp_path / 'best.ckpt'}, stream motion, are not this network's")
+    assert str(error.value).endswith(
+        "give the settings that it was trained with: encoder: resnet3d, variant: tiny, weights: None, norm: None; "
+        "norm: group, where it was trained from scratch"
+    )
+
+
+def test_a_checkpoint_of_somebody_else_s_is_a_file_of_weights(tmp_path: Path) -> None:
+    source, path = build_encoder(FACE), tmp_path / "lightning.ckpt"
+    torch.save({"epoch": 3, "state_dict": source.network.state_dict()}, path)
+    assert equal(build_encoder(Face48Config("face48", weights=str(path))), source)
+
+
+def test_a_stored_stream_is_not_read_for_a_checkpoint_that_brings_its_own_weights(tmp_path: Path) -> None:
+    build_encoder(Face48Config("face48", weights=str(tmp_path / "gone.ckpt")), load=False)

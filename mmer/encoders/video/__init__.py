@@ -1,0 +1,1 @@
+"""Encoders of the face, one module a family."""

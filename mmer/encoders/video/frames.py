@@ -1,0 +1,191 @@
+"""Face frames to tokens: a network over each frame alone, then one over the frames."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, cast, runtime_checkable
+
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from mmer.batch import Tokens
+from mmer.config import FramesConfig, TemporalConfig
+from mmer.encoders.norms import keeps_batch_norm, replace_batch_norm, settle_batch_norm
+from mmer.encoders.video.pixels import FrameInput
+from mmer.encoders.weights import Fetchers, State, load_weights, refuse_group_norm
+from mmer.errors import ConfigError
+from mmer.temporal import build_temporal
+
+
+@runtime_checkable
+class FrameNetwork(Protocol):
+    """What a network over single pictures offers; any ``nn.Module`` with a ``dim`` and this call is one."""
+
+    dim: int
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its blocks from input to output."""
+
+    def __call__(self, pictures: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
+        """Describe pictures, each alone."""
+
+
+class PerFrame(nn.Module):
+    """A network over each frame alone, then, where there is one, a network over the frames.
+
+    Args:
+        pixels: Brings frames into the form that the network wants.
+        network: The network over each frame.
+        temporal: The network over the frames; None hands each frame on as it is.
+    """
+
+    def __init__(self, pixels: FrameInput, network: FrameNetwork, temporal: TemporalConfig | None) -> None:
+        super().__init__()
+        self.input = pixels
+        self.network = network
+        self.temporal = None if temporal is None else build_temporal(network.dim, temporal)
+        self.dim = network.dim if self.temporal is None else self.temporal.dim
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its blocks from input to output, for learning rates that fall towards the input."""
+        return [*self.network.layers, *([] if self.temporal is None else [self.temporal])]
+
+    def forward(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
+        """Encode clips."""
+        tokens = self.describe(x, mask)
+        return tokens if self.temporal is None else self.temporal(tokens)
+
+    def describe(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
+        """Return what the network over single frames says of each, before any network over them."""
+        pixels, mask = self.input(x, mask)
+        pictures = pixels.transpose(1, 2).flatten(0, 1)  # [b 3 t s s] -> [bt 3 s s]
+        return Tokens(self.network(pictures).view(*mask.shape, -1), mask)
+
+
+class Backbone(nn.Module):
+    """One of timm's networks without its classifier, all of it or its end trained.
+
+    Args:
+        network: timm's network, made with ``num_classes=0``.
+        frozen: Those of its parameters that do not learn.
+        frozen_norm: Whether its BatchNorm has loaded statistics, which stay as they are.
+    """
+
+    def __init__(self, network: nn.Module, frozen: Sequence[nn.Parameter], frozen_norm: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.dim = cast(int, network.head_hidden_size)
+        self.frozen_norm = frozen_norm
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its blocks from input to output, as timm groups them; what comes before the first is in none."""
+        from timm.models import group_parameters
+
+        groups = group_parameters(self.network, self.network.group_matcher(coarse=False))  # type: ignore[operator]
+        names = [[name.rpartition(".")[0] for name in group] for _, group in sorted(groups.items())[1:]]
+        return [nn.ModuleList([self.network.get_submodule(each) for each in dict.fromkeys(group)]) for group in names]
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set the mode; what does not learn stays in eval mode, and so does BatchNorm with loaded statistics."""
+        super().train(mode)
+        for module in self.network.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        if self.frozen_norm:
+            settle_batch_norm(self.network)
+        return self
+
+    def forward(self, pictures: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
+        """Describe pictures."""
+        described: Tensor = self.network(pictures)
+        return described
+
+
+def build_frames(config: FramesConfig, load: bool = True) -> PerFrame:
+    """Build a network over frames.
+
+    Args:
+        config: Its description.
+        load: Whether to load the weights that the config names; False when a checkpoint brings its own.
+
+    Raises:
+        CheckpointError: The weights cannot be had or do not fit.
+        ConfigError: timm does not know the backbone, or it has no stages to choose the last of.
+    """
+    import timm  # here, for it takes a second that other encoders need not wait
+
+    network, tags = _build_timm(config)
+    known = timm.data.resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    if config.weights is not None and load:
+        refuse_group_norm(config.norm, config.weights)
+        load_weights(network, config.weights, tags, head=_classifier(network))
+    if not keeps_batch_norm(config):
+        replace_batch_norm(network)
+    pixels = FrameInput(None, config.size or known["input_size"][-1], mean=known["mean"], std=known["std"])
+    backbone = Backbone(network, _frozen_parameters(network, config), keeps_batch_norm(config))
+    return PerFrame(pixels, backbone, config.temporal)
+
+
+def _build_timm(config: FramesConfig) -> tuple[nn.Module, Fetchers]:
+    """Return the network without its classifier, and how to fetch the weights that timm has of it."""
+    import timm
+
+    architecture, _, tag = config.backbone.partition(".")
+    known = timm.models.get_arch_pretrained_cfgs(architecture) if timm.is_model(architecture) else {}
+    tags = [name.partition(".")[2] for name in known]
+    if not timm.is_model(architecture) or (tag and tag not in tags):
+        close = difflib.get_close_matches(config.backbone, [*timm.list_models(), *timm.list_pretrained()], n=3)
+        advice = f"it has {', '.join(close)}" if close else "timm.list_models() lists what it has"
+        raise ConfigError(f"timm has no backbone {config.backbone!r}; {advice}")
+    # mean and deviation of the pixels are those of the weights
+    name = f"{architecture}.{config.weights}" if config.weights in tags else config.backbone
+    settings: dict[str, Any] = {"num_classes": 0}
+    preset = timm.get_pretrained_cfg(name)
+    if config.size is not None and preset is not None and preset.fixed_input_size:
+        settings["img_size"] = config.size  # its position embeddings are made for one size
+    fetchers = {each: partial(_fetch_timm, f"{architecture}.{each}", settings) for each in tags if each}
+    fetchers["timm"] = partial(_fetch_timm, name, settings)
+    return timm.create_model(name, **settings), fetchers
+
+
+def _fetch_timm(name: str, settings: Mapping[str, Any]) -> State:
+    import timm
+
+    return cast(State, timm.create_model(name, pretrained=True, **settings).state_dict())
+
+
+def _classifier(network: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the classifier's parameters, of which a network may have two."""
+    names = cast(Any, network).pretrained_cfg["classifier"]
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _frozen_parameters(network: nn.Module, config: FramesConfig) -> list[nn.Parameter]:
+    """Return the parameters that do not learn: all, or those before the last of the stages that timm names.
+
+    Raises:
+        ConfigError: timm names no stages.
+    """
+    match config.trainable:
+        case "all":
+            return []
+        case "none":
+            return list(network.parameters())
+        case "last_stage":
+            stages = getattr(network, "feature_info", None)
+            if not stages:
+                raise ConfigError(
+                    f"trainable=last_stage: timm names no stages of {config.backbone}; choose none or all"
+                )
+            last = f"{stages[-1]['module']}."
+            named = list(network.named_parameters())
+            first = next(place for place, (name, _) in enumerate(named) if name.startswith(last))
+            return [parameter for _, parameter in named[:first]]

@@ -1,0 +1,262 @@
+"""Each frame alone to tokens: parity with timm's networks, what learns, what never matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+
+from mmer.config import FramesConfig, LSTMConfig, SelfAttentionConfig, TemporalConfig
+from mmer.encoders.video.frames import PerFrame, build_frames
+from mmer.errors import CheckpointError, ConfigError
+
+LSTM = LSTMConfig("lstm", width=6, dropout=0.0)
+ATTENTION = SelfAttentionConfig("transformer", width=8, depth=1, heads=2, dropout=0.0)
+
+BACKBONES = {
+    "test_resnet": "layer4.",
+    "test_efficientnet": "blocks.4.",
+    "test_vit": "blocks.5.",
+    "test_convnext": "stages.3.",
+}
+"""Small networks of timm's, one of each kind, and the name of their last stage."""
+
+
+def frames(backbone: str = "test_resnet", **settings: object) -> PerFrame:
+    torch.manual_seed(0)
+    return build_frames(FramesConfig("frames", backbone, **{"size": 32, **settings}))
+
+
+def real(clips: int = 1, steps: int = 4, size: int = 32) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    video = torch.randint(0, 256, (clips, steps, 3, size, size), dtype=torch.uint8)
+    return video, torch.ones(clips, steps, dtype=torch.bool)
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Give a network's BatchNorms statistics that a mistake would show in."""
+    torch.manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Make one of timm's networks with its classifier and save it: ``saved(backbone, suffix)``."""
+
+    def save(backbone: str = "test_resnet", suffix: str = ".pt", **settings: object) -> str:
+        network = lively(timm.create_model(backbone, num_classes=5, **settings))
+        path = tmp_path / f"{backbone}{suffix}"
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+        return str(path)
+
+    yield save
+
+
+# --- parity with timm
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_network_with_weights_is_timm_s_up_to_the_classifier(
+    backbone: str, suffix: str, saved: Callable[..., str]
+) -> None:
+    size = 160 if backbone == "test_vit" else 64
+    weights = saved(backbone, suffix)
+    encoder = frames(backbone, weights=weights, size=None if backbone == "test_vit" else size).train()
+    theirs = timm.create_model(backbone, num_classes=5)
+    theirs.load_state_dict(timm.models.load_state_dict(weights))
+    video, mask = real(2, 3, size)
+    data = timm.data.resolve_model_data_config(theirs)
+    mean, std = (torch.tensor(data[name]).view(3, 1, 1) for name in ("mean", "std"))
+    expected = theirs.eval().forward_head(theirs.forward_features((video.flatten(0, 1) / 255 - mean) / std), True)
+    torch.testing.assert_close(encoder(video, mask).x.flatten(0, 1), expected, rtol=1e-4, atol=1e-4)
+    assert encoder.dim == expected.shape[1]
+
+
+def test_pixels_are_normalised_as_the_weights_were_trained() -> None:
+    resnet, vit = (frames(name, size=None).input for name in ("resnet18.a1_in1k", "vit_tiny_patch16_224"))
+    assert resnet.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert vit.mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert (resnet.size, vit.size) == (224, 224)
+
+
+def test_a_transformer_takes_another_size_too() -> None:
+    assert frames("test_vit", size=64)(*real(size=48)).x.shape == (1, 4, 64)
+
+
+# --- what never matters
+
+
+@pytest.mark.parametrize("temporal", [None, LSTM, ATTENTION])
+def test_neither_garbage_under_the_mask_nor_other_clips_matter(
+    temporal: TemporalConfig | None, saved: Callable[..., str]
+) -> None:
+    for weights in (None, saved()):
+        encoder = frames(weights=weights, temporal=temporal)
+        video, mask = real(clips=3)
+        mask[0, 2], mask[2] = False, False
+        garbage = torch.where(mask[:, :, None, None, None], video, 255 - video)
+        for training in (False, True):
+            encoder.train(training)
+            tokens = encoder(video, mask)
+            again = encoder(garbage[:1], mask[:1])
+            torch.testing.assert_close(again.x[again.mask], tokens.x[:1][again.mask], rtol=1e-4, atol=1e-5)
+            assert tokens.x.isfinite().all() and torch.equal(tokens.mask, mask)
+
+
+def test_more_frames_than_one_is_one_after_another_without_a_network_over_them() -> None:
+    encoder, (video, mask) = frames().eval(), real(steps=4)
+    apart = torch.cat([encoder(video[:, [i]], mask[:, [i]]).x for i in range(4)], dim=1)
+    torch.testing.assert_close(encoder(video, mask).x, apart, rtol=1e-4, atol=1e-5)
+
+
+def test_the_network_over_the_frames_sees_their_order() -> None:
+    encoder, (video, mask) = frames(temporal=LSTM).eval(), real()
+    assert encoder.dim == 12
+    assert (encoder(video.flip(1), mask).x.flip(1) - encoder(video, mask).x).abs().max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes self.encoder.temporal:UserWarning")  # PyTorch's LSTM
+@pytest.mark.parametrize("temporal", [None, pytest.param(LSTM, marks=pytest.mark.slow)])
+def test_it_can_be_exported(temporal: TemporalConfig | None) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = frames(temporal=temporal).eval()
+
+        def forward(self, video: Tensor, mask: Tensor) -> Tensor:
+            return self.encoder(video, mask).x
+
+    plain, inputs = Plain(), real(2)
+    torch.testing.assert_close(torch.export.export(plain, inputs).module()(*inputs), plain(*inputs))
+
+
+# --- what learns
+
+
+def learning(encoder: PerFrame) -> set[str]:
+    return {name.removeprefix("network.network.") for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(("backbone", "last"), BACKBONES.items())
+def test_the_last_stage_and_what_follows_it_learn(backbone: str, last: str, saved: Callable[..., str]) -> None:
+    weights = saved(backbone, img_size=32) if backbone == "test_vit" else saved(backbone)
+    encoder = frames(backbone, weights=weights, trainable="last_stage", temporal=LSTM)
+    found = learning(encoder)
+    everything = [name.removeprefix("network.network.") for name, _ in encoder.named_parameters()]
+    stage = [name.startswith(last) for name in everything]
+    assert found == set(everything[stage.index(True) :])
+    assert not any(name.startswith(("conv1", "conv_stem", "stem", "patch_embed")) for name in found)
+    assert any(name.startswith("temporal.") for name in found)
+
+
+def test_of_a_frozen_backbone_nothing_learns_and_nothing_changes(saved: Callable[..., str]) -> None:
+    encoder = frames(weights=saved(), trainable="none", temporal=LSTM).train()
+    assert all(name.startswith("temporal.") for name in learning(encoder))
+    assert not any(module.training for module in encoder.network.network.modules())
+    assert encoder.temporal is not None and encoder.temporal.training
+    encoder(*real()).x.sum().backward()
+    assert all(p.grad is None for p in encoder.network.parameters())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_parameter_that_learns_receives_a_gradient(backbone: str) -> None:
+    encoder = frames(backbone, temporal=LSTM).train()
+    encoder(*real(2)).x.square().sum().backward()
+    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_frozen_parts_are_in_eval_mode_and_the_rest_is_not(saved: Callable[..., str]) -> None:
+    network = frames("test_convnext", weights=saved("test_convnext"), trainable="last_stage").train().network.network
+    assert not any(module.training for module in network.stages[0].modules())
+    assert network.stages[3].training
+
+
+def test_from_scratch_group_norm_is_in_the_place_of_batch_norm_and_keeps_its_activation() -> None:
+    encoder = frames("test_efficientnet")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
+    plain = timm.create_model("test_efficientnet", num_classes=0)
+    activations = sum(isinstance(m, BatchNormAct2d) and not isinstance(m.act, nn.Identity) for m in plain.modules())
+    assert activations > 0
+    assert sum(isinstance(m, nn.SiLU | nn.ReLU) for m in encoder.modules()) >= activations
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_layers_lie_from_input_to_output_and_hold_all_but_the_beginning(backbone: str) -> None:
+    encoder = frames(backbone, temporal=LSTM)
+    held = [{id(p) for p in layer.parameters()} for layer in encoder.layers]
+    names = [{name for name, p in encoder.named_parameters() if id(p) in layer} for layer in held]
+    assert sum(map(len, held)) == len(set().union(*held))
+    assert names[-1] == {name for name, _ in encoder.named_parameters() if name.startswith("temporal.")}
+    left = {name for name, _ in encoder.named_parameters()} - set().union(*names)
+    assert left and not any(BACKBONES[backbone] in name for name in left)
+    assert any(BACKBONES[backbone] in name for name in names[-2] | names[-3])
+
+
+# --- mistakes
+
+
+def refused(**settings: object) -> str:
+    with pytest.raises((CheckpointError, ConfigError)) as error:
+        frames(**settings)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_unknown_backbone_is_refused_with_near_ones() -> None:
+    assert refused(backbone="resnet5O").startswith("timm has no backbone 'resnet5O'; it has resnet50")
+    assert refused(backbone="resnet50.a9_in1k").startswith("timm has no backbone 'resnet50.a9_in1k'; it has resnet50.")
+    assert refused(backbone="qqqq") == "timm has no backbone 'qqqq'; timm.list_models() lists what it has"
+
+
+def test_a_backbone_without_stages_has_no_last_one(monkeypatch: pytest.MonkeyPatch, saved: Callable[..., str]) -> None:
+    weights, create = saved(), timm.create_model
+
+    def stageless(*args: object, **settings: object) -> nn.Module:
+        network = create(*args, **settings)
+        network.feature_info = []
+        return network
+
+    monkeypatch.setattr(timm, "create_model", stageless)
+    assert refused(weights=weights, trainable="last_stage") == (
+        "trainable=last_stage: timm names no stages of test_resnet; choose none or all"
+    )
+
+
+def test_a_name_of_no_weights_is_refused_with_timm_s_tags() -> None:
+    assert refused(backbone="resnet18", weights="a9_in1k").startswith(
+        "weights 'a9_in1k' are neither a name (a1_in1k, a2_in1k, "
+    )
+
+
+@pytest.mark.parametrize("weights", ["timm", "r160_in1k"])
+def test_weights_that_cannot_be_fetched_fail_in_one_line(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fail(**settings: str) -> None:
+        asked.append(settings["repo_id"])
+        raise ConnectionError("the network is unreachable")
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", fail)
+    assert refused(weights=weights) == (
+        f"weights {weights} cannot be downloaded (the network is unreachable); "
+        "go online, or give the path of a local file"
+    )
+    assert set(asked) == {"timm/test_resnet.r160_in1k"}
+
+
+def test_a_damaged_file_of_safetensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"Dear diary")
+    assert refused(weights=str(path)).startswith(f"weights {path} cannot be read: ")
