@@ -1,0 +1,1 @@
+"""The voice to tokens: raw waveforms, log-mel spectrograms, pretrained speech networks."""
