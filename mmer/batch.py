@@ -28,10 +28,12 @@ class Tokens:
     Args:
         x: The tokens.
         mask: True where a token is real, everywhere in the project.
+        weight: How much each clip's stream counts in the fusion, which multiplies it after its norm; None is 1.
     """
 
     x: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
+    weight: Float[Tensor, " b"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,27 @@ class Clip:
         video: RGB face frames.
         audio: Mono waveform in [-1, 1].
         label: Class index, or None where it is unknown.
+        text: Token ids of the words.
+        features: Precomputed streams by name; a clip lacks those that are not there.
     """
 
     key: str
     video: UInt8[Tensor, "t 3 h w"] | None = None
     audio: Float[Tensor, " s"] | None = None
     label: int | None = None
+    text: Int[Tensor, " l"] | None = None
+    features: Mapping[str, Float[Tensor, "n f"]] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Tell whether the clip has a modality, or a precomputed stream of that name."""
+        return getattr(self, name) is not None if name in _MODALITIES else name in self.features
+
+    def without(self, name: str) -> Clip:
+        """Return the clip as if it lacked a modality or a stream."""
+        if name in self.features:
+            return replace(self, features={other: x for other, x in self.features.items() if other != name})
+        changes: dict[str, Any] = {name: None}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,23 +158,32 @@ class Layout:
         frames: Video frames of a clip.
         size: Side of a frame, in pixels.
         samples: Audio samples of a full window.
+        tokens: Token ids of a text, padding included.
+        widths: Numbers in each step of the precomputed streams, by their names.
     """
 
     reads: tuple[str, ...]
     frames: int
     size: int
     samples: int
+    tokens: int = 0
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def collate(self, clips: Sequence[Clip]) -> Batch:
-        """Stack clips; audio that ends early is padded and masked."""
+        """Stack clips; what ends early is padded and masked, precomputed streams up to the longest of the clips."""
         batch = Batch(key=tuple(clip.key for clip in clips), label=_labels(clips))
         if "video" in self.reads:
             video, mask = self._video(clips)
             batch = replace(batch, video=video, video_mask=mask)
         if "audio" in self.reads:
-            audio, mask = self._audio(clips)
+            audio, mask = _pad([clip.audio for clip in clips], (self.samples,), torch.float32)
             batch = replace(batch, audio=audio, audio_mask=mask)
-        return batch
+        if "text" in self.reads:
+            text, mask = _pad([clip.text for clip in clips], (self.tokens,), torch.int64)
+            batch = replace(batch, text=text, text_mask=mask)
+        return replace(
+            batch, features={name: self._features(clips, name) for name in self.reads if name in self.widths}
+        )
 
     def _video(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
         mask = torch.tensor([clip.video is not None for clip in clips])[:, None].repeat(1, self.frames)
@@ -168,19 +194,26 @@ class Layout:
                 row[:] = 0 if clip.video is None else clip.video
         return video, mask
 
-    def _audio(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-        audio = _memory((len(clips), self.samples), torch.float32).zero_()
-        mask = _memory((len(clips), self.samples), torch.bool).zero_()
-        for i, clip in enumerate(clips):
-            if clip.audio is not None:
-                audio[i, : len(clip.audio)] = clip.audio
-                mask[i, : len(clip.audio)] = True
-        return audio, mask
+    def _features(self, clips: Sequence[Clip], name: str) -> Tokens:
+        streams = [clip.features.get(name) for clip in clips]
+        steps = max(1, *(0 if x is None else len(x) for x in streams))
+        return Tokens(*_pad(streams, (steps, self.widths[name]), torch.float32))
 
 
 def frame_block(clips: int, frames: int, size: int) -> UInt8[Tensor, "b t 3 h w"]:
     """Return memory for the frames of a batch, with anything in it; pixel lies after pixel, as JPEGs are decoded."""
     return _memory((clips, frames, size, size, 3), torch.uint8).permute(0, 1, 4, 2, 3)
+
+
+def _pad(rows: Sequence[Tensor | None], shape: tuple[int, ...], kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Stack rows of up to so many steps; None is a row without any. Return them and which steps are real."""
+    block = _memory((len(rows), *shape), kind).zero_()
+    mask = _memory((len(rows), shape[0]), torch.bool).zero_()
+    for i, row in enumerate(rows):
+        if row is not None:
+            block[i, : len(row)] = row
+            mask[i, : len(row)] = True
+    return block, mask
 
 
 def _memory(shape: tuple[int, ...], kind: torch.dtype) -> Tensor:

@@ -51,6 +51,28 @@ def test_a_modality_that_the_model_does_not_read_is_none_whoever_has_it() -> Non
         batch.read("video")
 
 
+def test_text_is_padded_to_a_fixed_length_and_features_to_the_longest() -> None:
+    layout = Layout(("text", "units", "tone"), 2, 4, 10, tokens=6, widths={"units": 3, "tone": 2})
+    long = Clip("a", text=torch.tensor([7, 8]), features={"units": torch.ones(5, 3), "others": torch.ones(9, 9)})
+    short = Clip("b", features={"units": torch.ones(1, 3)})
+    batch = layout.collate([long, short])
+    assert batch.text is not None and batch.text.tolist() == [[7, 8, 0, 0, 0, 0], [0] * 6]
+    assert batch.read("text")[1].sum(dim=1).tolist() == [2, 0]
+    assert list(batch.features) == ["units", "tone"]
+    units, mask = batch.read("units")
+    assert units.shape == (2, 5, 3) and mask.sum(dim=1).tolist() == [5, 1] and not units[1, 1:].any()
+    tone, mask = batch.read("tone")
+    assert tone.shape == (2, 1, 2) and not mask.any(), "nobody has it, and it is there all the same"
+
+
+@pytest.mark.parametrize("name", ["video", "audio", "text", "units"])
+def test_a_clip_says_what_it_has_and_can_be_without_it(name: str) -> None:
+    clip = replace(make_clip("a"), text=torch.tensor([1]), features={"units": torch.ones(1, 3)})
+    assert clip.has(name) and not clip.without(name).has(name)
+    assert all(clip.without(name).has(other) for other in {"video", "audio", "text", "units"} - {name})
+    assert not clip.has("tone")
+
+
 def test_a_clip_without_a_label_is_not_scored() -> None:
     batch = LAYOUT.collate([make_clip("a"), replace(make_clip("b"), label=None)])
     assert batch.label is not None and batch.label.tolist() == [3, IGNORED]

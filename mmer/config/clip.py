@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mmer.config.checks import require
 
 Modality = Literal["video", "audio", "text"]
 """What a clip is made of; the same word in manifests, batches, configs and reports."""
+
+
+def is_stream_name(name: str) -> bool:
+    """Tell whether a stream of precomputed features may have a name: a lower-case identifier, and no modality's."""
+    return name.isidentifier() and name.islower() and name not in get_args(Modality)
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,11 @@ class ClipConfig:
     """Video frames sampled uniformly over the window."""
     sample_rate: int = 16_000
     """Rate of the waveform, in Hz."""
+    tokens: int = 64
+    """Most tokens of a clip's words; what is said beyond them is cut."""
 
     def __post_init__(self) -> None:
         require(self.seconds > 0, f"clip.seconds={self.seconds} must be positive")
         require(self.frames > 0, f"clip.frames={self.frames} must be positive")
         require(self.sample_rate > 0, f"clip.sample_rate={self.sample_rate} must be positive, in Hz")
+        require(self.tokens >= 8, f"clip.tokens={self.tokens} must be at least 8")

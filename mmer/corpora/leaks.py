@@ -74,7 +74,12 @@ def name_copies(copies: Sequence[Sequence[str]]) -> str:
 
 def mark_clips(rows: Iterable[Row]) -> str:
     """Return by what clips are known again under other names, in letters: see :func:`find_marked`."""
-    return b64encode(b"".join(sorted({mark for row in rows for mark in _marks(row)}))).decode()
+    return _written({mark for row in rows for mark in _marks(row)})
+
+
+def join_marks(*marks: str) -> str:
+    """Return what :func:`mark_clips` would have returned of all the clips together."""
+    return _written(set().union(*map(_read, marks)))
 
 
 def find_marked(rows: Iterable[Row], marks: str, *, files: bool) -> list[Row]:
@@ -89,9 +94,17 @@ def find_marked(rows: Iterable[Row], marks: str, *, files: bool) -> list[Row]:
         files: Whether the same video file is the same clip too. Owners' own parts may hold a picture twice, as
             FER2013's do, and are scored whole all the same.
     """
-    data = b64decode(marks)
-    known = {data[start : start + _MARK] for start in range(0, len(data), _MARK)}
+    known = _read(marks)
     return [row for row in rows if not known.isdisjoint(_marks(row, files))]
+
+
+def _written(marks: set[bytes]) -> str:
+    return b64encode(b"".join(sorted(marks))).decode()
+
+
+def _read(marks: str) -> set[bytes]:
+    data = b64decode(marks)
+    return {data[start : start + _MARK] for start in range(0, len(data), _MARK)}
 
 
 def _marks(row: Row, files: bool = True) -> list[bytes]:

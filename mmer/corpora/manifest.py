@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from mmer.atomic import replacing
+from mmer.config import Modality
 from mmer.emotions import LabelSet
 from mmer.errors import ClipError, ConfigError, CorpusError
 
@@ -20,6 +22,7 @@ COLUMNS = ("key", "corpus", "speaker", "label", "video", "audio", "text")
 """The columns with a meaning of their own; all others are kept as they are."""
 
 _KNOWN = {name: name for name in (*COLUMNS, "gender", "split", "take", "sound")}  # however a table spells them
+_MODALITIES = get_args(Modality)
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?")  # 7 as other programs write it: 07, and 7.0 where a speaker is missing somewhere
 
 DEMO_CORPUS = "demo"
@@ -40,7 +43,7 @@ class Row:
         text: The words.
         extra: Whatever else is known. ``gender`` (``female`` or ``male``), ``split`` (the owner's part) and ``take``
             (clips of one performance share it) have a meaning for splits; a prepared clip has ``sound``, the hash of
-            its samples.
+            its samples, and ``features``, the names of its precomputed streams.
     """
 
     key: str
@@ -51,6 +54,12 @@ class Row:
     audio: Path | None = None
     text: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Tell whether the clip has a modality, or in a prepared manifest a precomputed stream of that name."""
+        if name in _MODALITIES:
+            return getattr(self, name) is not None
+        return name in self.extra.get("features", "").split()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,7 +20,9 @@ from mmer.corpora.manifest import Row
 from mmer.data.samplers import Draw
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
 from mmer.data.transforms import AudioAugment, VideoAugment, draw_shift, draw_speed, play_faster
+from mmer.emotions import LabelSet
 from mmer.errors import ConfigError
+from mmer.tokenizer import Tokenizer
 
 
 def make_layout(model: ModelConfig, prepare: PrepareConfig) -> Layout:
@@ -31,9 +35,10 @@ def make_layout(model: ModelConfig, prepare: PrepareConfig) -> Layout:
     if "audio" in model.reads and clip.sample_rate != prepare.sample_rate:
         raise ConfigError(
             f"the model reads audio at {clip.sample_rate} Hz and the clips were prepared at {prepare.sample_rate} Hz; "
-            "prepare them again with --sample-rate, or change clip.sample_rate"
+            f"prepare them again with --sample-rate {clip.sample_rate}"
         )
-    return Layout(model.reads, clip.frames, prepare.size, round(clip.seconds * clip.sample_rate))
+    samples = round(clip.seconds * clip.sample_rate)
+    return Layout(model.reads, clip.frames, prepare.size, samples, clip.tokens, model.widths)
 
 
 def usable_rows(rows: Sequence[Row], model: ModelConfig) -> list[Row]:
@@ -42,13 +47,22 @@ def usable_rows(rows: Sequence[Row], model: ModelConfig) -> list[Row]:
     Raises:
         ConfigError: A row has no label, or some have labels that the model's label set knows nothing of.
     """
+    return [row for row in labelled_rows(rows, model.label_set) if any(row.has(each) for each in model.reads)]
+
+
+def labelled_rows(rows: Sequence[Row], classes: LabelSet) -> list[Row]:
+    """Return the rows whose label is one of a label set's.
+
+    Raises:
+        ConfigError: A row has no label, or some have labels that the label set knows nothing of.
+    """
     for row in rows:
         if row.label is None:
             raise ConfigError(f"clip {row.key} has no label; fill the table's 'label' column, or leave its row out")
     labels = Counter(row.label for row in rows if row.label is not None)
-    model.label_set.check(labels)
-    known = {label for label in labels if model.label_set.index(label) is not None}
-    return [row for row in rows if row.label in known and any(getattr(row, each) for each in model.reads)]
+    classes.check(labels)
+    known = {label for label in labels if classes.index(label) is not None}
+    return [row for row in rows if row.label in known]
 
 
 class Strings:
@@ -84,21 +98,34 @@ class ClipDataset(Dataset[Clip]):
         rows: Which of its clips, in the order of the data set.
         model: What the model reads, and its labels.
         augment: How a draw changes its clip; None leaves it as it is.
+        tokenizer: What makes token ids of the words, where the model reads them.
+
+    Raises:
+        ConfigError: A precomputed stream has another width than the model's config says.
+        ClipError: A prepared clip is missing or damaged.
     """
 
     def __init__(
-        self, corpus: PreparedCorpus, rows: Sequence[Row], model: ModelConfig, augment: AugmentConfig | None = None
+        self,
+        corpus: PreparedCorpus,
+        rows: Sequence[Row],
+        model: ModelConfig,
+        augment: AugmentConfig | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
+        for name, width in model.widths.items():
+            _check_width(corpus.root, rows, name, width)
         self.root = corpus.root
         self.size = corpus.config.size
         self.keys = Strings(row.key for row in rows)
-        self.on_disk = np.array([row.video is not None or row.audio is not None for row in rows], bool)
+        self.on_disk = np.array([_is_stored(row) for row in rows], bool)
         self.texts = Strings(row.text or "" for row in rows) if "text" in model.reads else None
         known = {label: model.label_set.index(label) for label in {row.label for row in rows if row.label is not None}}
         classes = [None if row.label is None else known[row.label] for row in rows]
         self.labels = np.array([IGNORED if label is None else label for label in classes], np.int64)
         self.modalities = model.reads
         self.clip = model.clip
+        self.tokenizer = tokenizer
         self.augment = augment
         self.video_augment = None if augment is None else VideoAugment(augment)
         self.audio_augment = None if augment is None else AudioAugment(augment)
@@ -129,7 +156,7 @@ class ClipDataset(Dataset[Clip]):
         index, seed = (item.index, item.seed) if isinstance(item, Draw) else (item, None)
         prepared, key = self.read(index), self.keys[index]
         if seed is None or self.augment is None:
-            return self._labelled(cut(prepared, self.clip, key, out=out), index)
+            return self._labelled(cut(prepared, self.clip, key, self.tokenizer, out=out), index)
         with torch.random.fork_rng(devices=[]):  # so that nothing else depends on how many clips were read before
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU's dropout too
             clip = self._labelled(self._changed(prepared, key, self.augment), index)
@@ -144,8 +171,22 @@ class ClipDataset(Dataset[Clip]):
         if not self.on_disk[index]:
             text = None if self.texts is None else self.texts[index] or None
             return PreparedClip.empty(self.clip.sample_rate, text)
+        return self._load(index, self.modalities)
+
+    def read_stream(self, index: int, name: str) -> NDArray[np.float32] | None:
+        """Read a precomputed stream of a clip, cut to the window, and nothing else; None where the clip lacks it.
+
+        Raises:
+            ClipError: Its prepared file is missing or damaged.
+        """
+        if not self.on_disk[index]:
+            return None
+        found = cut(self._load(index, (name,)), self.clip, self.keys[index]).features.get(name)
+        return None if found is None else found.numpy()
+
+    def _load(self, index: int, reads: Sequence[str]) -> PreparedClip:
         key = self.keys[index]
-        return PreparedClip.load(clip_path(self.root, key), key, self.modalities)
+        return PreparedClip.load(clip_path(self.root, key), key, reads)
 
     def class_counts(self, num_classes: int) -> list[int]:
         """Return how many clips each class has."""
@@ -157,7 +198,7 @@ class ClipDataset(Dataset[Clip]):
         return replace(clip, label=None if label == IGNORED else label)
 
     def _changed(self, prepared: PreparedClip, key: str, augment: AugmentConfig) -> Clip:
-        clip = cut(prepared, self.clip, key, shift=draw_shift(augment), speed=draw_speed(augment))
+        clip = cut(prepared, self.clip, key, self.tokenizer, shift=draw_shift(augment), speed=draw_speed(augment))
         if self.video_augment is not None and clip.video is not None:
             clip = replace(clip, video=self.video_augment(clip.video))
         if self.audio_augment is not None and clip.audio is not None:
@@ -214,22 +255,45 @@ class Windows(Dataset[list[Clip]]):
         Raises:
             ClipError: Its prepared file is missing or damaged.
         """
-        return windows(self.dataset.read(index), self.dataset.clip, self.dataset.keys[index])
+        dataset = self.dataset
+        return windows(dataset.read(index), dataset.clip, dataset.keys[index], dataset.tokenizer)
 
 
-def windows(prepared: PreparedClip, config: ClipConfig, key: str) -> list[Clip]:
+def _is_stored(row: Row) -> bool:
+    """Tell whether a prepared clip has a file: words alone have none."""
+    return row.video is not None or row.audio is not None or "features" in row.extra
+
+
+def _check_width(root: Path, rows: Sequence[Row], name: str, width: int) -> None:
+    """Look at the first clip that has a precomputed stream; the preparation saw to it that all are as wide.
+
+    Raises:
+        ConfigError: The model's config says another width.
+    """
+    row = next((row for row in rows if row.has(name)), None)
+    if row is None:
+        return
+    found = PreparedClip.load(clip_path(root, row.key), row.key, (name,)).features[name].shape[1]
+    if found != width:
+        raise ConfigError(
+            f"the features {name} of {root} are {found} wide and the config says {width}; set width: {found}"
+        )
+
+
+def windows(prepared: PreparedClip, config: ClipConfig, key: str, tokenizer: Tokenizer | None = None) -> list[Clip]:
     """Cut a clip into as many windows as fit it best, spread evenly; one is the middle.
 
     An answer about a clip is the mean over these, in evaluation and in prediction alike.
     """
     views = max(1, round(prepared.seconds / config.seconds))
-    return [cut(prepared, config, key, view=view, views=views) for view in range(views)]
+    return [cut(prepared, config, key, tokenizer, view=view, views=views) for view in range(views)]
 
 
 def cut(
     prepared: PreparedClip,
     config: ClipConfig,
     key: str,
+    tokenizer: Tokenizer | None = None,
     *,
     shift: float = 0.0,
     view: int = 0,
@@ -243,6 +307,7 @@ def cut(
         prepared: The clip.
         config: The window.
         key: The clip's key.
+        tokenizer: What makes token ids of its words, which belong to every window; None reads no words.
         shift: How far to move the window, as a share of its length; it stays inside the clip.
         view: Which of several windows, spread evenly over the clip; one window takes the middle.
         views: How many windows there are.
@@ -250,10 +315,30 @@ def cut(
         out: Where to decode the frames, [t 3 h w] in memory pixel after pixel.
     """
     start, length = place_window(prepared.seconds, config.seconds * speed, shift=shift, view=view, views=views)
+    return cut_at(prepared, config, key, tokenizer, start=start, length=length, speed=speed, out=out)
+
+
+def cut_at(
+    prepared: PreparedClip,
+    config: ClipConfig,
+    key: str,
+    tokenizer: Tokenizer | None = None,
+    *,
+    start: float,
+    length: float,
+    speed: float = 1.0,
+    out: Tensor | None = None,
+) -> Clip:
+    """Cut a window out of a clip at a place, in seconds; see :func:`cut`."""
     return Clip(
         key=key,
         video=_video(prepared, config, start, length, out),
         audio=_audio(prepared, config, start, speed) if prepared.audio is not None else None,
+        text=_text(prepared, config, tokenizer),
+        features={
+            name: torch.from_numpy(_steps_in(values, prepared.seconds, start, length))
+            for name, values in prepared.features.items()
+        },
     )
 
 
@@ -294,3 +379,22 @@ def _audio(prepared: PreparedClip, config: ClipConfig, start: float, speed: floa
     if not len(samples):
         return None
     return samples if speed == 1 else play_faster(samples, speed)[: round(config.seconds * rate)]
+
+
+def _text(prepared: PreparedClip, config: ClipConfig, tokenizer: Tokenizer | None) -> Tensor | None:
+    if tokenizer is None or prepared.text is None:
+        return None
+    ids = tokenizer.encode(prepared.text, config.tokens)
+    return ids if len(ids) else None
+
+
+def _steps_in(values: NDArray[np.float32], seconds: float, start: float, length: float) -> NDArray[np.float32]:
+    """Return the steps of a precomputed stream whose middles lie in the window, or the one that is nearest to its own.
+
+    Steps span the clip evenly. A single one is of the whole clip, as are all where nobody knows how long that is.
+    """
+    if len(values) == 1 or seconds == 0:
+        return values
+    middles = (np.arange(len(values)) + 0.5) * (seconds / len(values))
+    inside = (middles >= start) & (middles < start + length)
+    return values[inside] if inside.any() else values[[np.abs(middles - start - length / 2).argmin()]]

@@ -75,11 +75,17 @@ def _mixed(batch: Batch, partner: Tensor, share: float, cut: tuple[slice, slice]
     if batch.audio is not None and batch.audio_mask is not None:
         audio = _blend(batch.audio, partner, kept)
         mixed = replace(mixed, audio=audio, audio_mask=_either(batch.audio_mask, partner, pairs))
-    features = {
-        name: Tokens(_blend(tokens.x, partner, kept), _either(tokens.mask, partner, pairs))
-        for name, tokens in batch.features.items()
-    }
+    features = {name: _mixed_steps(tokens, partner, kept, pairs) for name, tokens in batch.features.items()}
     return replace(mixed, features=features)
+
+
+def _mixed_steps(tokens: Tokens, partner: Tensor, kept: Float[Tensor, " b"], pairs: Bool[Tensor, " b"]) -> Tokens:
+    """Blend the steps that both clips have; where one has ended, the other's stand alone, for 0 is no silence here."""
+    there, here = tokens.mask[partner].unsqueeze(2), tokens.mask.unsqueeze(2)
+    filled = torch.where(here | ~pairs.view(-1, 1, 1), tokens.x, tokens.x[partner])
+    theirs = torch.where(there, tokens.x[partner], tokens.x)
+    x = torch.lerp(theirs, filled, kept.view(-1, 1, 1))
+    return Tokens(x, _either(tokens.mask, partner, pairs))
 
 
 def _masks(batch: Batch) -> list[Tensor]:

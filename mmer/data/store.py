@@ -20,7 +20,7 @@ import json
 import mmap
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -52,7 +52,6 @@ _MATTERS: Mapping[str, tuple[str, ...]] = {
     "video": ("detector", "detector_model", "detect_every", "detect_size", "align", "margin", "size", "quality"),
     "audio": ("sample_rate",),
     "text": ("transcripts", "whisper_model"),
-    "features": ("features",),
 }
 _UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f]|^\.')
 
@@ -74,6 +73,7 @@ class PreparedClip:
         width: Its width.
         text: The words, or None where nobody knows them.
         features: Precomputed streams by name, each [t f].
+        unheard: Samples of a sound that was not read, for it belongs to the clip's length.
         sums: CRC-32 of every frame's JPEG, [n], where the frames lie in a file; empty where they need no check.
         key: The clip's key, for errors.
         path: The file that it was read from, or None.
@@ -90,6 +90,7 @@ class PreparedClip:
     width: int = 0
     text: str | None = None
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    unheard: int = 0
     sums: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     key: str = ""
     path: Path | None = None
@@ -109,8 +110,8 @@ class PreparedClip:
         """Duration of what lasts longer, the frames or the sound."""
         count = len(self.times)
         frames = float(self.times[-1] - self.times[0]) * count / (count - 1) if count > 1 else 0.0
-        sound = 0.0 if self.audio is None else len(self.audio) / self.sample_rate
-        return max(frames, sound)
+        sound = self.unheard if self.audio is None else len(self.audio)
+        return max(frames, sound / self.sample_rate)
 
     @property
     def face_share(self) -> float:
@@ -208,12 +209,15 @@ class PreparedClip:
         if "video" in wanted:
             jpeg = stored.read("jpeg") if modalities is None else stored.view("jpeg")
             video = {"sizes": table["size"].copy(), "jpeg": jpeg, "sums": table["sum"], "boxes": table["box"]}
+        found = {name: stored.read(f"{_STREAM}{name}") for name in streams if name in wanted}
+        spans = bool(found) and "audio" in stored.names and "audio" not in wanted
         return cls(
             **{**about, "text": about["text"] if "text" in wanted else None},
             **video,
             times=table["time"].copy(),
             audio=stored.read("audio") if "audio" in wanted and "audio" in stored.names else None,
-            features={name: stored.read(f"{_STREAM}{name}") for name in streams if name in wanted},
+            features=found,
+            unheard=stored.shape("audio")[0] if spans else 0,  # features span the whole clip
             key=key,
             path=path,
         )
@@ -246,6 +250,11 @@ class _Stored:
         """Return an array of bytes that stays on the disk until it is looked at; nothing is checked."""
         data = self._bytes(name)
         return np.frombuffer(data, np.uint8, offset=_header_length(data))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array, and read no more."""
+        data = self._bytes(name)
+        return _parse_header(bytes(data[: _header_length(data)]))[0]
 
     def _bytes(self, name: str) -> memoryview:
         info = self.names[name]
@@ -386,9 +395,18 @@ def changes(before: PrepareConfig, now: PrepareConfig, modalities: Sequence[str]
     Args:
         before: How clips were prepared.
         now: How others are.
-        modalities: Compare only what matters to a model that reads these: ``video``, ``audio``, ``text``,
-            ``features``. None compares everything.
+        modalities: Compare only what matters to a model that reads these: ``video``, ``audio``, ``text``, and
+            precomputed streams by their names. None compares everything.
     """
     old, new = to_plain(before), to_plain(now)
-    names = old if modalities is None else [name for modality in modalities for name in _MATTERS[modality]]
+    names = old if modalities is None else dict.fromkeys(_matters(before, now, modalities))
     return ", ".join(f"{name}={old[name]} (now {new[name]})" for name in names if old[name] != new[name])
+
+
+def _matters(before: PrepareConfig, now: PrepareConfig, reads: Sequence[str]) -> Iterator[str]:
+    """Yield the settings that matter to a model; of precomputed streams those that it reads, and no others."""
+    for name in reads:
+        if name in _MATTERS:
+            yield from _MATTERS[name]
+        elif (name in before.features) != (name in now.features):
+            yield "features"

@@ -134,7 +134,8 @@ def _explain(
     progress: bool,
 ) -> list[Explanation]:
     """Explain the surest wrong answers and the surest right ones, half each."""
-    dataset, layout = ClipDataset(corpus, rows, model.config), make_layout(card.model, card.prepare)
+    dataset = ClipDataset(corpus, rows, model.config, tokenizer=model.tokenizer)
+    layout = make_layout(card.model, card.prepare)
     chosen = surest(answers, most)
     return [
         explain_prepared(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ def explain_prepared(
         device: Where the model runs.
     """
     model, config = model.to(device).eval(), model.config.clip
-    views = windows(prepared, config, key)
+    views = windows(prepared, config, key, model.tokenizer)
     answers = _answer(model, layout, views, None, device)
     whole = calibrated(answers.mean(axis=0, keepdims=True), calibration)
     predicted = int(whole.argmax())
@@ -85,8 +84,9 @@ def explain_clip(
 
     Occlusion asks the model itself and needs to know nothing of its inside (Zeiler and Fergus 2014, arXiv:1311.2901). A
     hidden modality is missing, as in training with modality dropout. A hidden moment or a hidden part of the face is
-    still there and says nothing: its samples are silent, its pixels have the mean colour of the window. No model has
-    seen a window with a hole in its mask, and what it makes of one explains nothing.
+    still there and says nothing: its samples are silent, its pixels have the mean colour of the window, precomputed
+    steps their mean. No model has seen a window with a hole in its mask, and what it makes of one explains nothing.
+    Words are hidden as a whole.
 
     Args:
         model: The model.
@@ -103,12 +103,12 @@ def explain_clip(
     """
     model, names, config = model.to(device).eval(), model.config.label_set.names, model.config.clip
     seconds = _length(clip, config) if seconds is None else seconds
-    present = [name for name in model.config.reads if getattr(clip, name) is not None]
+    present = [name for name in model.config.reads if clip.has(name)]
     samples = round(seconds * config.sample_rate)
-    spans = {name: list(_moments(clip, name, samples, moments)) for name in present}
+    spans = {name: parts for name in present if (parts := list(_moments(clip, name, samples, moments)))}
     variants = [
         clip,
-        *(_without(clip, name) for name in present),
+        *(clip.without(name) for name in present),
         *(variant for parts in spans.values() for variant in parts),
         *_face_parts(clip, grid),
     ]
@@ -159,12 +159,6 @@ def _attention(model: EmotionModel, layout: Layout, clip: Clip, device: torch.de
     }
 
 
-def _without(clip: Clip, modality: str) -> Clip:
-    """Return the window as if it lacked a modality."""
-    missing: dict[str, Any] = {modality: None}
-    return replace(clip, **missing)
-
-
 def _moments(clip: Clip, modality: str, samples: int, count: int) -> Iterator[Clip]:
     """Yield the window, so many samples long, without each of some equal parts of one modality."""
     if modality == "video" and clip.video is not None:
@@ -178,6 +172,11 @@ def _moments(clip: Clip, modality: str, samples: int, count: int) -> Iterator[Cl
             audio = clip.audio.clone()
             audio[first:last] = 0
             yield replace(clip, audio=audio)
+    if (values := clip.features.get(modality)) is not None and len(values) > 1:
+        for first, last in _cuts(len(values), min(count, len(values))):
+            steps = values.clone()
+            steps[first:last] = values.mean(dim=0)
+            yield replace(clip, features={**clip.features, modality: steps})
 
 
 def _face_parts(clip: Clip, grid: int) -> Iterator[Clip]:

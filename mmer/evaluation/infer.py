@@ -20,7 +20,7 @@ from mmer.corpora.manifest import Row
 from mmer.data.dataset import ClipDataset, Windows, make_layout, settle_worker
 from mmer.data.store import PreparedCorpus
 from mmer.evaluation.degrade import Degradation
-from mmer.evaluation.predictions import GROUPS, Predictions
+from mmer.evaluation.predictions import Predictions, group_columns
 from mmer.evaluation.system import Degraded
 from mmer.model import EmotionModel
 
@@ -56,7 +56,7 @@ def predict_rows(
     Raises:
         ClipError: A prepared clip is missing or damaged.
     """
-    dataset = ClipDataset(corpus, rows, model.config)
+    dataset = ClipDataset(corpus, rows, model.config, tokenizer=model.tokenizer)
     sets = subsets(model.config.reads)
     answers: dict[tuple[str, ...], list[Tensor]] = {kept: [] for kept in sets}
     with _answering(model, device):
@@ -87,7 +87,7 @@ def predict_degraded(
         The answers of each degradation, without harm and at each of its levels, about the clips that have what it
         harms; none of one whose modality no clip has.
     """
-    dataset = ClipDataset(corpus, rows, model.config)
+    dataset = ClipDataset(corpus, rows, model.config, tokenizer=model.tokenizer)
     answers: dict[tuple[str, float | None], list[Tensor]] = defaultdict(list)
     with _answering(model, device):
         for batch, counts in _batches(model, corpus, dataset, batch_size, workers, "degrade" if progress else None):
@@ -182,7 +182,7 @@ def _mean_over_windows(logits: Tensor, counts: Sequence[int]) -> Tensor:
 
 def _have(rows: Sequence[Row], modalities: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which rows have all of some modalities."""
-    return np.array([all(getattr(row, each) is not None for each in modalities) for row in rows])
+    return np.array([all(row.has(each) for each in modalities) for row in rows])
 
 
 def _gather(model: EmotionModel, rows: Sequence[Row], dataset: ClipDataset, parts: Sequence[Tensor]) -> Predictions:
@@ -192,12 +192,5 @@ def _gather(model: EmotionModel, rows: Sequence[Row], dataset: ClipDataset, part
         tuple(row.speaker or "" for row in rows),
         np.array(dataset.labels, np.int64),
         torch.cat(list(parts)).numpy(),
-        groups=_groups(rows),
+        groups=group_columns(rows),
     )
-
-
-def _groups(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Return by what else the clips can be told apart, as far as the rows say it."""
-    found = {"corpus": tuple(row.corpus for row in rows)}
-    found |= {name: tuple(row.extra.get(name, "") for row in rows) for name in GROUPS if name != "corpus"}
-    return {name: values for name, values in found.items() if any(values)}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.corpora.manifest import listed, speaker_name
+from mmer.corpora.manifest import Row, listed, speaker_name
 from mmer.errors import PredictionsError
 from mmer.evaluation.columns import Columns, read_columns, write_columns
 
@@ -123,6 +124,43 @@ class Predictions:
         columns |= {name: tuple(self.names[i] for i in getattr(self, name)) for name in ("label", "predicted")}
         columns |= {name: self.probabilities[:, i] for i, name in enumerate(self.names)}
         write_columns(path, {**columns, **self.groups, **({"leaky": ("yes",) * len(self)} if self.leaky else {})})
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """Return the answers of several parts as one, as of all folds and seeds; the seed is said where there are several.
+
+    Args:
+        parts: The answers, one or more, with the same classes.
+    """
+    columns = {name for part in parts for name in part.groups}
+    seed = _chained(part.seed for part in parts)
+    given = None
+    if any(part.given is not None for part in parts):
+        given = np.concatenate([part.predicted for part in parts])
+    return replace(
+        parts[0],
+        key=_chained(part.key for part in parts),
+        speaker=_chained(part.speaker for part in parts),
+        label=np.concatenate([part.label for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        given=given,
+        fold=_chained(part.fold for part in parts),
+        seed=seed if len(set(seed)) > 1 else (),
+        groups={name: _chained(part.groups.get(name, ("",) * len(part)) for part in parts) for name in sorted(columns)},
+        leaky=any(part.leaky for part in parts),
+    )
+
+
+def group_columns(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Return by what else some clips can be told apart, as far as their rows say it."""
+    rows = list(rows)
+    found = {"corpus": tuple(row.corpus for row in rows)}
+    found |= {name: tuple(row.extra.get(name, "") for row in rows) for name in GROUPS if name != "corpus"}
+    return {name: values for name, values in found.items() if any(values)}
+
+
+def _chained(columns: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(columns))
 
 
 def _take(values: tuple[str, ...], chosen: NDArray[np.intp]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def _dealt_anew(rows: Sequence[Row], card: Card, part: Part, config: SplitConfig
     drops = "drop" in (config.duplicates, card.split.duplicates)
     split = make_split(rows, replace(config, duplicates="drop") if drops else config)
     chosen = split.rows(rows, part)
-    known = tuple(_known(chosen, card))
+    known = tuple(f"the checkpoint {each}" for each in learned_from(chosen, card))
     protocol = split.protocol if part == "test" else f"{split.protocol}, its {part} part"
     if known and not config.allow_leak:
         raise SplitError(
@@ -125,20 +125,20 @@ def _dealt_anew(rows: Sequence[Row], card: Card, part: Part, config: SplitConfig
     return Selection(chosen, protocol, "test", (*split.leaks, *known), (*split.notes, *notes), {})
 
 
-def _known(rows: Sequence[Row], card: Card) -> Iterator[str]:
-    """Say which speakers and which clips the checkpoint has learned from or was chosen on."""
+def learned_from(rows: Sequence[Row], card: Card) -> Iterator[str]:
+    """Say of which speakers and clips among some a checkpoint knows: a sentence each, without its subject."""
     spelt = {one_spelling(name): name for name in card.corpora}
     own = [replace(row, corpus=spelt[one_spelling(row.corpus)]) for row in rows if one_spelling(row.corpus) in spelt]
     learned = {*card.speakers.get("train", ()), *card.speakers.get("validation", ())}
     people = learned & {person_name(row, card.corpora) or "" for row in own}
     if people:
-        yield f"the checkpoint has learned from speakers {listed(people, _NAMED)} or was chosen on them"
+        yield f"has learned from speakers {listed(people, _NAMED)} or was chosen on them"
     parts = card.dealt.parts(own)
     keys = {row.key for row in (*parts["train"], *parts["validation"])}
     keys |= {row.key for row in find_marked(rows, card.marks, files=not own)}
     keys -= {row.key for row in own if person_name(row, card.corpora) in people}
     if keys:
-        yield f"the checkpoint has learned from clips {listed(keys, _NAMED)} or was chosen on them"
+        yield f"has learned from clips {listed(keys, _NAMED)} or was chosen on them"
 
 
 def _unseen(rows: Sequence[Row], card: Card, *, files: bool) -> tuple[list[Row], list[str]]:
@@ -181,7 +181,7 @@ def _named(rows: Sequence[Row], card: Card) -> list[Row]:
 def _lacking(rows: Sequence[Row], card: Card) -> Iterator[str]:
     """Say how many clips lack what the model reads."""
     for modality in card.model.reads:
-        lacking = sum(getattr(row, modality) is None for row in rows)
+        lacking = sum(not row.has(modality) for row in rows)
         if lacking == len(rows):
             yield f"no clip has {modality}, which the model reads: all are scored without it"
         elif lacking:
@@ -199,7 +199,7 @@ def _broken(corpus: PreparedCorpus) -> dict[str, int]:
 def _unusable(rows: Sequence[Row], kept: Sequence[Row], card: Card) -> dict[str, int]:
     """Count the clips of the part that the model cannot use, by reason."""
     left = len(rows) - len(kept)
-    silent = sum(all(getattr(row, each) is None for each in card.model.reads) for row in rows)
+    silent = sum(not any(row.has(each) for each in card.model.reads) for row in rows)
     return {
         f"without {' and '.join(card.model.reads)}": silent,
         f"with a label that {card.model.label_set.name} leaves out": left - silent,

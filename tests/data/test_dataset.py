@@ -12,7 +12,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmer.batch import IGNORED
-from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, PrepareConfig, WaveCNNConfig
+from mmer.config import (
+    AugmentConfig,
+    ClipConfig,
+    FeaturesConfig,
+    ModelConfig,
+    MViTConfig,
+    PrepareConfig,
+    WaveCNNConfig,
+)
 from mmer.corpora.manifest import Manifest, Row
 from mmer.data.dataset import ClipDataset, Padded, Strings, cut, make_layout, settle_worker, usable_rows, windows
 from mmer.data.prepare import prepare_corpus
@@ -20,6 +28,7 @@ from mmer.data.samplers import Draw
 from mmer.data.store import PreparedClip, PreparedCorpus
 from mmer.errors import ClipError, ConfigError
 from mmer.media.jpeg import encode_jpeg
+from mmer.tokenizer import Tokenizer
 
 RATE = 100
 FACE, VOICE = MViTConfig("mvit", variant="tiny"), WaveCNNConfig("wave_cnn", variant="tiny")
@@ -267,3 +276,85 @@ def test_a_long_clip_is_seen_through_windows_that_reach_both_ends() -> None:
     assert len(seen) == 4
     assert [int(view.audio[0]) for view in seen] == [0, 50, 100, 150]
     assert len(windows(recorded(0.7), config, "short")) == 1
+
+
+# --- words and precomputed features
+
+
+def described(seconds: float, steps: int) -> PreparedClip:
+    """A clip with sound whose features say the number of their step."""
+    values = np.arange(steps, dtype=np.float32)[:, None]
+    sound = np.zeros(round(seconds * RATE), np.float32)
+    return replace(PreparedClip.empty(RATE, "what a day"), audio=sound, features={"units": values, "whole": values[:1]})
+
+
+def steps_of(clip: PreparedClip, seconds: float = 1.0, **where: float) -> list[float]:
+    config = ClipConfig(seconds=seconds, frames=4, sample_rate=RATE)
+    piece = cut(clip, config, "the key", **where)
+    assert piece.features["whole"].tolist() == [[0.0]]
+    return piece.features["units"][:, 0].tolist()
+
+
+def test_features_of_a_window_are_those_of_its_time() -> None:
+    clip = described(4.0, 8)  # a step every half second, in the middle of its span
+    assert steps_of(clip) == [3, 4]
+    assert steps_of(clip, view=0, views=4) == [0, 1]
+    assert steps_of(clip, view=3, views=4) == [6, 7]
+    assert steps_of(clip, shift=1.0) == [5, 6]
+    assert steps_of(clip, seconds=10.0) == list(range(8))
+    assert steps_of(clip, speed=2.0) == [2, 3, 4, 5]
+
+
+def test_a_window_between_two_steps_takes_the_nearest() -> None:
+    clip = described(10.0, 2)
+    assert steps_of(clip, view=0, views=10) == [0]
+    assert steps_of(clip, view=9, views=10) == [1]
+
+
+def test_features_of_a_clip_of_unknown_length_are_taken_whole() -> None:
+    clip = replace(PreparedClip.empty(), features=described(4.0, 8).features)
+    assert steps_of(clip) == list(range(8))
+
+
+def test_a_sound_that_is_not_read_says_how_long_the_clip_is(tmp_path: Path) -> None:
+    described(4.0, 8).save(tmp_path / "a.npz")
+    for reads in (("units", "whole"), ("units", "whole", "audio"), None):
+        found = PreparedClip.load(tmp_path / "a.npz", "a", reads)
+        assert found.seconds == 4.0 and steps_of(found) == [3, 4]
+
+
+def test_words_belong_to_every_window_and_only_a_tokenizer_reads_them() -> None:
+    config, tokenizer = ClipConfig(seconds=1.0, frames=4, sample_rate=RATE, tokens=8), Tokenizer.train(["a day"], 300)
+    seen = windows(described(3.0, 8), config, "key", tokenizer)
+    assert len(seen) == 3
+    assert all(torch.equal(view.text, tokenizer.encode("what a day", 8)) for view in seen)
+    assert not windows(described(3.0, 8), config, "key")[0].has("text")
+    assert not cut(replace(described(3.0, 8), text="  "), config, "key", tokenizer).has("text")
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> PreparedCorpus:
+    """A clip that has features and nothing else, and one of words."""
+    rows = (Row("told", "test", label="happy", extra={"features": "other units"}), Row("b", "test", text="a"))
+    (tmp_path / "clips").mkdir()
+    replace(PreparedClip.empty(), features=described(1.0, 3).features).save(tmp_path / "clips" / "told.npz")
+    return PreparedCorpus(tmp_path, rows, PrepareConfig(features=("units",)))
+
+
+def test_a_row_says_which_features_it_has(units: PreparedCorpus) -> None:
+    told, said = units.rows
+    assert told.has("units") and not told.has("unit") and not told.has("text")
+    assert said.has("text") and not said.has("units")
+
+
+def test_a_clip_of_features_alone_is_read_from_its_file(units: PreparedCorpus) -> None:
+    model = ModelConfig({"table": FeaturesConfig("features", "units", 1)})
+    assert [row.key for row in usable_rows(units.rows[:1], model)] == ["told"]
+    batch = make_layout(model, units.config).collate(list(ClipDataset(units, units.rows, model)))
+    assert batch.read("units")[1].tolist() == [[True] * 3, [False] * 3]
+
+
+def test_a_wrong_width_is_refused_with_the_real_one(units: PreparedCorpus) -> None:
+    model = ModelConfig({"table": FeaturesConfig("features", "units", 35)})
+    with pytest.raises(ConfigError, match=r"the features units of .* are 1 wide and the config says 35"):
+        ClipDataset(units, units.rows, model)

@@ -104,6 +104,22 @@ def test_a_mixture_is_real_where_one_of_its_clips_is() -> None:
     pytest.fail("no batch of 8 was mixed")
 
 
+def test_steps_that_one_clip_lacks_are_those_of_the_other() -> None:
+    """A zero is silence in a waveform, and anything at all in a table."""
+    batch = make_batch(2)
+    units = batch.features["units"]
+    units.mask[0, 3:], units.x[0, 3:] = False, 0
+    for seed in range(8):
+        after, expected = mixed(MIXUP, batch, seed)
+        assert after.mix is not None
+        if after.mix.label.tolist() == [1, 0]:
+            assert after.features["units"].mask.all()
+            torch.testing.assert_close(after.features["units"].x[:, :3, 0], expected.view(2, 1).expand(2, 3))
+            torch.testing.assert_close(after.features["units"].x[:, 3:], torch.full((2, 2, 2), 10.0))
+            return
+    pytest.fail("no batch of 8 was mixed")
+
+
 def test_the_batch_that_is_mixed_stays_as_it_was() -> None:
     batch, same = make_batch(), make_batch()
     mixed(CUTMIX, batch)

@@ -305,7 +305,7 @@ def test_changes_name_what_differs() -> None:
         ("video", {"detector", "detector_model", "detect_every", "detect_size", "align", "margin", "size", "quality"}),
         ("audio", {"sample_rate"}),
         ("text", {"transcripts", "whisper_model"}),
-        ("features", {"features"}),
+        ("units", {"features"}),
     ],
 )
 def test_changes_are_those_that_matter_to_what_a_model_reads(modality: str, differs: set[str]) -> None:
@@ -316,7 +316,7 @@ def test_changes_are_those_that_matter_to_what_a_model_reads(modality: str, diff
 
 def test_every_setting_but_the_longest_clip_matters_to_something() -> None:
     now = PrepareConfig("yunet", "a.onnx", 2, 640, True, 0.1, 96, 80, 8_000, 10.0, "whisper", "large", ("units",))
-    everything = changes(PrepareConfig(), now, ["video", "audio", "text", "features"])
+    everything = changes(PrepareConfig(), now, ["video", "audio", "text", "units"])
     names = {part.partition("=")[0] for part in everything.split(", ")}
     assert names == {item.name for item in fields(PrepareConfig)} - {"max_seconds"}
 

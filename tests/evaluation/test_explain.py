@@ -12,12 +12,21 @@ from torch import Tensor
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.calibration import Calibration
-from mmer.config import ClipConfig, ModelConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
+from mmer.config import (
+    ClipConfig,
+    FeaturesConfig,
+    ModelConfig,
+    ResNet3DConfig,
+    TextConfig,
+    TransformerFusionConfig,
+    WaveCNNConfig,
+)
 from mmer.data.store import PreparedClip
 from mmer.evaluation.explain import explain_clip, explain_prepared
 from mmer.evaluation.explanation import Explanation
 from mmer.media.jpeg import encode_jpeg
 from mmer.model import EmotionModel, Output, build_encoder, build_model
+from mmer.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(
     {"motion": ResNet3DConfig("resnet3d", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")},
@@ -129,6 +138,29 @@ def test_a_missing_modality_is_not_explained(clip: Clip) -> None:
     face = explain(pixels, replace(clip, audio=None), label="no", seconds=0.4, start=1.5)
     assert (set(face.modalities), set(face.moments), face.audio) == ({"video"}, {"video"}, None)
     assert (face.label, face.seconds, face.start) == ("no", 0.4, 1.5)
+
+
+def test_words_are_hidden_as_a_whole_and_features_moment_by_moment(clip: Clip) -> None:
+    """A model that reads words and a stream whose third step of four alone speaks."""
+    table = FeaturesConfig("features", "units", 1)
+    words = TextConfig("text", width=8)
+    tokenizer = Tokenizer.train(["yes"], 300)
+    config = replace(CONFIG, streams={"table": table, "words": words})
+    streams = {name: build_encoder(stream, tokenizer=tokenizer) for name, stream in config.streams.items()}
+
+    class Reader(EmotionModel):
+        def forward(self, batch: Batch) -> Output:
+            units, mask = batch.read("units")
+            found = units[:, 2, 0] * mask[:, 2] + batch.read("text")[1].float().mean(dim=1)
+            return Output(torch.stack([torch.zeros_like(found), found], dim=1), {})
+
+    values = torch.tensor([[0.0], [0.0], [4.0], [0.0]])
+    said = Clip("said", text=torch.tensor([1, 2]), features={"units": values})
+    layout = Layout(config.reads, 8, 40, SAMPLES, tokens=2, widths=config.widths)
+    found = explain_clip(Reader(config, streams, tokenizer), layout, said, device=CPU, moments=4)
+    assert found.modalities["units"] > found.modalities["text"] > 0
+    assert set(found.moments) == {"units"}
+    assert found.moments["units"].argmax() == 2 and np.allclose(found.moments["units"][[0, 1, 3]], 0)
 
 
 def test_a_moment_is_a_share_of_the_window_and_not_of_the_sound(clip: Clip) -> None:

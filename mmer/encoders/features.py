@@ -1,0 +1,56 @@
+"""Precomputed descriptors to tokens."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mmer.batch import Tokens
+from mmer.config import FeaturesConfig
+from mmer.temporal import build_temporal
+
+
+class Features(nn.Module):
+    """Standardised descriptors, and the network over their steps that the config names.
+
+    What they are standardised with, and how many steps are read, belongs to the weights: :meth:`fit` sets it once,
+    before the training begins.
+
+    Args:
+        config: The stream, its width, the network.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    steps: Tensor
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(config.width))
+        self.register_buffer("scale", torch.ones(config.width))
+        self.register_buffer("steps", torch.tensor(torch.inf))
+        self.percentile = config.percentile
+        self.dropout = nn.Dropout(config.dropout)
+        self.temporal = None if config.temporal is None else build_temporal(config.width, config.temporal)
+        self.dim = config.width if self.temporal is None else self.temporal.dim
+
+    def fit(self, mean: Float[Tensor, " f"], deviation: Float[Tensor, " f"], steps: int) -> None:
+        """Take up what the training clips say.
+
+        Args:
+            mean: Mean of each column.
+            deviation: Its standard deviation. A column that never varies has taught nothing, and is read as zero.
+            steps: How many steps are read; those behind are masked.
+        """
+        constant = deviation <= 1e-6 * mean.abs()  # what rounding leaves of none
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(constant, 0.0, 1 / deviation))
+        self.steps.fill_(steps)
+
+    def forward(self, x: Float[Tensor, "b t f"], mask: Bool[Tensor, "b t"]) -> Tokens:
+        """Encode streams; steps where the mask is False never matter."""
+        mask = mask & (torch.arange(x.shape[1], device=x.device) < self.steps)
+        x = torch.where(mask.unsqueeze(2), (x - self.mean) * self.scale, 0.0)
+        tokens = Tokens(self.dropout(x), mask)
+        return tokens if self.temporal is None else self.temporal(tokens)
