@@ -12,21 +12,42 @@ import torch
 
 from mmer.atomic import replacing
 from mmer.calibration import Calibration
-from mmer.config import ModelConfig, PrepareConfig, SplitConfig, from_plain, to_plain
+from mmer.config import (
+    AveragingConfig,
+    ModelConfig,
+    OptimConfig,
+    PrepareConfig,
+    SplitConfig,
+    from_plain,
+    to_plain,
+)
 from mmer.corpora.leaks import mark_clips
 from mmer.corpora.manifest import Row
 from mmer.corpora.splits import PARTS, Split, speakers_by_part
+from mmer.encoders.weights import CARD as CARD
 from mmer.encoders.weights import load_plain
 from mmer.errors import CheckpointError, ConfigError
 from mmer.model import EmotionModel, build_model
-
-CARD = "mmer"
-"""Where a checkpoint file keeps its card."""
+from mmer.tokenizer import Tokenizer
 
 FORMAT = 2
 """Version of the card."""
 
-_PREFIX = "model."  # of the weights, which are those of the LightningModule that holds the model
+WEIGHTS = "model."
+"""Prefix of the weights in a checkpoint file, which are those of the LightningModule that holds the model."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a training began from.
+
+    Args:
+        path: Its path, as it was given.
+        sha256: Its hash, in hex.
+    """
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,10 @@ class Card:
         marks: By what the clips that it learned from or was chosen on are known again under other names, as
             :func:`~mmer.corpora.leaks.mark_clips` writes it.
         calibration: How its probabilities are corrected; None leaves them as they are.
+        tokenizer: What makes token ids of words; None where it reads none.
+        optim: How its weights were learned; None where an older version did not say.
+        averaging: Of which weights they are an average.
+        origin: What its training began from; None began anew.
     """
 
     model: ModelConfig
@@ -69,6 +94,10 @@ class Card:
     notes: list[str] = field(default_factory=list)
     marks: str = ""
     calibration: Calibration | None = None
+    tokenizer: Tokenizer | None = None
+    optim: OptimConfig | None = None
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         scales, classes = len(self.calibration.scale) if self.calibration else 1, len(self.model.label_set.names)
@@ -122,8 +151,8 @@ def read_checkpoint(path: Path) -> tuple[EmotionModel, Card]:
     """
     data = load_checkpoint(path)
     card = read_card(data, f"checkpoint {path}")
-    model = build_model(card.model, load=False)
-    state = {k.removeprefix(_PREFIX): v for k, v in data["state_dict"].items() if k.startswith(_PREFIX)}
+    model = build_model(card.model, load=False, tokenizer=card.tokenizer)
+    state = {k.removeprefix(WEIGHTS): v for k, v in data["state_dict"].items() if k.startswith(WEIGHTS)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -11,8 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from numpy.typing import NDArray
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
 
 from mmer.checkpoint import CARD, Card
 from mmer.config import (
@@ -253,6 +258,33 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
     torch.save({CARD: card.to_plain(), "state_dict": weights}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def hf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT of three layers with its tokenizer, as ``save_pretrained`` writes them."""
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "am", "so", "happy", "sad", "."]
+    library = tokenizers.Tokenizer(WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    library.normalizer, library.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    library.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    folder = tmp_path_factory.mktemp("hf") / "bert"
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=16,
+    )
+    torch.manual_seed(0)
+    transformers.logging.disable_progress_bar()
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=library, model_max_length=16, **special).save_pretrained(
+        folder
+    )
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,29 @@ import pytest
 from mmer.config import (
     AugmentConfig,
     ClipConfig,
+    CrossAttentionFusionConfig,
+    EarlyFusionConfig,
+    Face48Config,
+    FeaturesConfig,
+    FramesConfig,
+    GatedFusionConfig,
+    LSTMConfig,
+    MeanFusionConfig,
+    MelCNNConfig,
+    MelConfig,
+    MelPatchesConfig,
     ModelConfig,
     MViTConfig,
     PrepareConfig,
     ResNet3DConfig,
+    SelfAttentionConfig,
+    SpecAugmentConfig,
+    SpeechConfig,
     SplitConfig,
+    TextConfig,
+    TextHFConfig,
     TransformerFusionConfig,
+    VideoPatchesConfig,
     WaveCNNConfig,
     from_plain,
     to_plain,
@@ -27,6 +44,10 @@ VOICE = WaveCNNConfig("wave_cnn", variant="tiny", dropout=0.0)
 MODEL = ModelConfig({"face": FACE, "motion": MOTION, "voice": VOICE}, labels="ekman7")
 
 CONFIGS = (
+    WaveCNNConfig("wave_cnn", frames=16),
+    MelCNNConfig("mel_cnn", MelConfig(spec_augment=None), (8, 16), window=0.5, temporal=LSTMConfig("lstm", width=8)),
+    MelPatchesConfig("mel_patches", MelConfig(spec_augment=SpecAugmentConfig(bands=1)), steps=4),
+    SpeechConfig("speech", variant="HUBERT_BASE", weights="hubert.pt", trainable=2),
     FACE,
     MOTION,
     VOICE,
@@ -34,12 +55,23 @@ CONFIGS = (
     ModelConfig(
         {"voice": VOICE},
         ("yes", "no"),
-        ClipConfig(1.5, 4, 8_000),
+        ClipConfig(1.5, 4),
         TransformerFusionConfig(dim=32, depth=1, heads=2, dropout=0.0, max_tokens=9),
         0.5,
     ),
+    ModelConfig({"words": TextConfig("text", temporal=LSTMConfig("lstm")), "pretrained": TextHFConfig("text_hf")}),
+    ModelConfig({"table": FeaturesConfig("features", "units", 35, temporal=SelfAttentionConfig("transformer"))}),
+    FramesConfig("frames", weights="timm", trainable="none", temporal=LSTMConfig("lstm", width=8)),
+    Face48Config("face48", temporal=SelfAttentionConfig("transformer", width=8, heads=2)),
+    VideoPatchesConfig("video_patches", patch=8),
     ClipConfig(seconds=2.0),
     TransformerFusionConfig(dim=96),
+    ModelConfig({"voice": VOICE}, fusion=MeanFusionConfig("mean", dim=8), head="frame", frame_mean="probabilities"),
+    ModelConfig({"face": FACE, "voice": VOICE}, fusion=CrossAttentionFusionConfig("cross_attention", dim=8)),
+    ModelConfig(
+        {"face": FACE, "voice": VOICE}, fusion=GatedFusionConfig("gated"), missing="copies", modality_dropout=0
+    ),
+    ModelConfig({"face": FACE, "voice": VOICE}, fusion=EarlyFusionConfig("early", LSTMConfig("lstm", causal=False))),
     PrepareConfig(detector="none", size=96, max_seconds=5),
     SplitConfig("speakers", test=(1, "anna"), validation=(2,), train=("bob",)),
     SplitConfig(fold=4),
@@ -47,21 +79,76 @@ CONFIGS = (
 )
 
 MISTAKES = {
+    "frames: size=0 must be positive, in pixels": lambda: FramesConfig("frames", size=0),
+    "trainable=none without weights would keep random filters; give weights, or trainable=all": lambda: FramesConfig(
+        "frames", trainable="none"
+    ),
+    "norm=batch keeps loaded statistics and there are no weights": lambda: ResNet3DConfig("resnet3d", norm="batch"),
+    "tubelet=0, patch=16) has a size that is not positive": lambda: VideoPatchesConfig("video_patches", tubelet=0),
+    "video_patches: frames=15 is not a multiple of tubelet=2; change one": lambda: VideoPatchesConfig(
+        "video_patches", frames=15
+    ),
+    "video_patches: size=100 is not a multiple of patch=16; change one": lambda: VideoPatchesConfig(
+        "video_patches", size=100
+    ),
     "clip.seconds=0 must be positive": lambda: ClipConfig(seconds=0),
     "clip.frames=-1 must be positive": lambda: ClipConfig(frames=-1),
     "clip.sample_rate=0 must be positive, in Hz": lambda: ClipConfig(sample_rate=0),
     "drop_path=1.0 must lie in [0, 1)": lambda: MViTConfig("mvit", drop_path=1.0),
     "dropout=-0.1 must lie in [0, 1)": lambda: WaveCNNConfig("wave_cnn", dropout=-0.1),
+    "frames=0 must be a number of video frames, as 16 or 64": lambda: WaveCNNConfig("wave_cnn", frames=0),
+    "frame_rate=0 must be positive, in Hz": lambda: WaveCNNConfig("wave_cnn", frame_rate=0),
+    "mel.bins=0 must be positive": lambda: MelConfig(bins=0),
+    "mel.hop=0.03 must be positive and at most mel.window=0.02": lambda: MelConfig(hop=0.03, window=0.02),
+    "mel.low=50.0 and mel.high=9000 must be two frequencies in [0, 8000] Hz": lambda: MelConfig(high=9000),
+    "channels=[16, 0] must be positive numbers": lambda: MelCNNConfig("mel_cnn", channels=(16, 0)),
+    "dim=0 must be positive": lambda: MelCNNConfig("mel_cnn", dim=0),
+    "dropout=1 must lie in [0, 1)": lambda: MelCNNConfig("mel_cnn", dropout=1),
+    "window=0.01 must be null or at least two columns": lambda: MelCNNConfig("mel_cnn", window=0.01),
+    "steps=0, dim=128) has a size that is not positive": lambda: MelPatchesConfig("mel_patches", steps=0),
+    "bins=24 of a patch must divide mel.bins=64": lambda: MelPatchesConfig("mel_patches", bins=24),
+    "trainable=0 must be none, all, or how many": lambda: SpeechConfig("speech", trainable=0),
+    "variant=tiny has no weights of its own, so trainable=none would freeze noise; set trainable=all": (
+        lambda: SpeechConfig("speech", variant="tiny")
+    ),
+    "clip.sample_rate=8000, and encoders of the voice are made for 16000 Hz": lambda: ModelConfig(
+        {"voice": VOICE}, clip=ClipConfig(sample_rate=8000)
+    ),
     "depth=0, heads=8, dropout=0.1, max_tokens=512) has a size that is not positive": lambda: TransformerFusionConfig(
         depth=0
     ),
     "fusion.dim=100 is not a multiple of fusion.heads=8; change one of them": lambda: TransformerFusionConfig(dim=100),
     "fusion.dropout=1.5 must lie in [0, 1)": lambda: TransformerFusionConfig(dropout=1.5),
+    "fusion.dropout=1 must lie in [0, 1)": lambda: MeanFusionConfig("mean", dropout=1),
+    "fusion.dropout=-1 must lie in [0, 1)": lambda: GatedFusionConfig("gated", dropout=-1),
+    "fusion.dropout=2 must lie in [0, 1)": lambda: CrossAttentionFusionConfig("cross_attention", dropout=2),
+    "fusion.dropout=3 must lie in [0, 1)": lambda: EarlyFusionConfig("early", LSTMConfig("lstm"), dropout=3),
+    "fusion.dim=0 must be positive": lambda: MeanFusionConfig("mean", dim=0),
+    "fusion.dim=-1 must be positive": lambda: GatedFusionConfig("gated", dim=-1),
+    "steps=0, dropout=0.1) has a size that is not positive": lambda: EarlyFusionConfig(
+        "early", LSTMConfig("lstm"), steps=0
+    ),
+    "fusion.dim=30 is not a multiple of fusion.heads=8; change one of them": lambda: CrossAttentionFusionConfig(
+        "cross_attention", dim=30
+    ),
     "model.config.streams is empty; name at least one stream": lambda: ModelConfig({}),
     "stream name 'my face' is not a lower-case identifier, such as 'face'": lambda: ModelConfig({"my face": FACE}),
     "stream name 'Face' is not a lower-case identifier, such as 'face'": lambda: ModelConfig({"Face": FACE}),
     "modality_dropout=1 must lie in [0, 1)": lambda: ModelConfig({"face": FACE}, modality_dropout=1),
     "label set 'eight' is unknown": lambda: ModelConfig({"face": FACE}, labels="eight"),
+    "clip.tokens=4 must be at least 8": lambda: ClipConfig(tokens=4),
+    "vocabulary=100 must be at least 300: 256 bytes and some words": lambda: TextConfig("text", vocabulary=100),
+    "token_dropout=1 must lie in [0, 1)": lambda: TextConfig("text", token_dropout=1),
+    "model is empty; give a name on the Hugging Face hub, or a local folder": lambda: TextHFConfig("text_hf", ""),
+    "last_layers=0 must be positive; trainable: none trains none": lambda: TextHFConfig("text_hf", last_layers=0),
+    "features='Action units' is no name of a stream, such as 'action_units'": lambda: FeaturesConfig(
+        "features", "Action units", 35
+    ),
+    "features='text' is no name of a stream": lambda: FeaturesConfig("features", "text", 35),
+    "percentile=0 must lie in (0, 100]": lambda: FeaturesConfig("features", "units", 35, percentile=0),
+    "streams give the features units the widths [35, 36]; they have one": lambda: ModelConfig(
+        {"a": FeaturesConfig("features", "units", 35), "b": FeaturesConfig("features", "units", 36)}
+    ),
     "size=8 must be at least 16 pixels": lambda: PrepareConfig(size=8),
     "margin=3 must lie in [0, 2]": lambda: PrepareConfig(margin=3),
     "detect_every=0 must be at least 1": lambda: PrepareConfig(detect_every=0),
@@ -88,6 +175,10 @@ def test_a_config_survives_plain_data_and_json(config: Any) -> None:
 def test_what_a_model_reads_comes_once_each_in_the_order_of_the_streams() -> None:
     assert MODEL.reads == ("video", "audio")
     assert ModelConfig({"voice": VOICE, "face": FACE}).reads == ("audio", "video")
+    units = FeaturesConfig("features", "units", 35)
+    several = ModelConfig({"table": units, "face": FACE, "again": units, "words": TextConfig("text")})
+    assert several.reads == ("units", "video", "text")
+    assert several.widths == {"units": 35}
 
 
 def test_the_model_s_label_set_is_that_of_its_labels() -> None:
@@ -142,3 +233,15 @@ def test_what_is_no_dictionary_at_all_is_refused() -> None:
 def test_augmentation_that_cannot_be_is_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AugmentConfig(**setting)
+
+
+def test_a_fault_is_that_of_what_the_data_say_they_are() -> None:
+    plain = to_plain(ModelConfig({"voice": VOICE}, fusion=MeanFusionConfig("mean")))
+    for change, where in (
+        ({"fusion": {"kind": "mean", "dim": "wide"}}, "fusion.dim"),
+        ({"streams": {"voice": {"encoder": "mel_cnn", "dim": "wide"}}}, "streams.voice.dim"),
+    ):
+        with pytest.raises(
+            CheckpointError, match=f"the stored ModelConfig is not readable at '{where}': Input should be a"
+        ):
+            from_plain(ModelConfig, plain | change)

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from mmer.batch import Batch, Tokens
 from mmer.config import ModelConfig, MViTConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.errors import ConfigError
-from mmer.model import EmotionModel, _mean, build_model
+from mmer.fusion.mean import mean_of_steps
+from mmer.missing import hide_modalities
+from mmer.model import EmotionModel, build_model
 
 CLIPS = 3
 FACE = MViTConfig("mvit", variant="tiny", drop_path=0.0)
@@ -98,7 +100,7 @@ def test_streams_speak_alone_in_training_and_of_their_own_modality_only(model: E
 def test_a_stream_alone_is_the_mean_of_its_real_tokens() -> None:
     x = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    assert _mean(Tokens(x, mask)).tolist() == [[2.0], [0.0]]
+    assert mean_of_steps(Tokens(x, mask)).tolist() == [[2.0], [0.0]]
 
 
 # --- what never matters
@@ -203,7 +205,7 @@ def hidden(model: EmotionModel, video: bool, audio: bool, clips: int = 4000) -> 
     has = {"face": video, "motion": video, "voice": audio}
     tokens = {name: Tokens(torch.ones(clips, 2, 1), torch.full((clips, 2), here)) for name, here in has.items()}
     torch.manual_seed(0)
-    kept = model._hide_modalities(tokens)
+    kept = hide_modalities(tokens, model.reads, RATE)
     assert all(torch.equal(kept[name].mask[:, 0], kept[name].mask[:, 1]) for name in kept)
     return {name: tokens[name].mask[:, 0] & ~kept[name].mask[:, 0] for name in kept}
 

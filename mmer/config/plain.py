@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from mmer.errors import CheckpointError, ConfigError
 
@@ -25,8 +26,16 @@ def from_plain(kind: type[T], data: Any) -> T:
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "its top"
+        fault = _fault(error)
+        where = ".".join(str(part) for part in fault["loc"] if not str(part).endswith("Config")) or "its top"
         raise CheckpointError(f"the stored {kind.__name__} is not readable at {where!r}: {fault['msg']}") from error
     except ConfigError as error:
         raise CheckpointError(f"the stored {kind.__name__} is not valid: {error}") from error
+
+
+def _fault(error: ValidationError) -> ErrorDetails:
+    """Return the first fault of what the data say they are; pydantic lists those of all that they could be."""
+    faults = error.errors()
+    others = {fault["loc"][:-1] for fault in faults if fault["loc"][-1:] in (("kind",), ("encoder",))}
+    meant = [fault for fault in faults if not any(fault["loc"][: len(other)] == other for other in others)]
+    return (meant or faults)[0]

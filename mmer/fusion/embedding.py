@@ -9,6 +9,30 @@ from mmer.batch import Tokens
 from mmer.errors import ConfigError
 
 
+class StreamProjection(nn.Sequential):
+    """Bring a stream to the common width: norm, then projection.
+
+    The norm takes away how large the tokens are, so that the stream's weight counts only after it.
+
+    Args:
+        dim: Token width of the stream.
+        width: The common width.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, width))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Project the tokens of one stream; where the mask is False they become zeros."""
+        real = tokens.mask.unsqueeze(2)
+        x = torch.where(real, tokens.x, 0.0)
+        for layer in self:
+            x = layer(x)
+        if tokens.weight is not None:
+            x = x * tokens.weight.view(-1, 1, 1)
+        return Tokens(torch.where(real, x, 0.0), tokens.mask)
+
+
 class StreamEmbedding(nn.Module):
     """Bring a stream to the common width and say which stream and which step each token is.
 
@@ -20,7 +44,7 @@ class StreamEmbedding(nn.Module):
 
     def __init__(self, dim: int, width: int, max_tokens: int) -> None:
         super().__init__()
-        self.project = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.project = StreamProjection(dim, width)
         self.stream = nn.Parameter(0.02 * torch.randn(width))
         self.time = nn.Parameter(0.02 * torch.randn(max_tokens, width))
 
@@ -33,4 +57,4 @@ class StreamEmbedding(nn.Module):
         steps = tokens.x.shape[1]
         if steps > len(self.time):
             raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
-        return Tokens(self.project(tokens.x) + self.stream + self.time[:steps], tokens.mask)
+        return Tokens(self.project(tokens).x + self.stream + self.time[:steps], tokens.mask)

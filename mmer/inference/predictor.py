@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from mmer.batch import Clip
 from mmer.calibration import calibrated
 from mmer.checkpoint import Card, read_checkpoint
+from mmer.config import Modality, PrepareConfig
 from mmer.corpora.manifest import Row
 from mmer.data.dataset import make_layout, windows
 from mmer.data.prepare import prepare_clip
 from mmer.data.store import PreparedClip
-from mmer.errors import ConfigError
+from mmer.errors import ClipError, ConfigError
+from mmer.inference.frames import FramePredictions, predict_frames
 from mmer.media.container import Source
 from mmer.media.video import has_video
 from mmer.model import EmotionModel
@@ -87,38 +90,79 @@ class Predictor:
         """The names of the emotions, in the order of the model's outputs."""
         return self.card.model.label_set.names
 
-    def predict(self, path: str | Path, modalities: Sequence[str] | None = None) -> Prediction:
+    def predict(self, path: str | Path, modalities: Sequence[str] | None = None, text: str | None = None) -> Prediction:
         """Recognise the emotion in a video or a sound file.
 
         Args:
-            path: The file.
+            path: The file. Its words are heard where the training clips' were, else read from a ``.txt``, ``.srt`` or
+                ``.vtt`` file of the same name beside it, where there is one.
             modalities: What to read of it; None reads all that the model can.
+            text: What is said in it, instead.
 
         Raises:
             ClipError: The file is broken, shows no face, or holds nothing that the model reads.
-            ConfigError: The model does not read one of the modalities.
+            ConfigError: The model does not read one of the modalities, or nothing that a file can hold.
         """
-        return self.predict_clip(str(path), self.prepare(path, modalities))
+        return self.predict_clip(str(path), self.prepare(path, modalities, text))
 
-    def prepare(self, path: str | Path, modalities: Sequence[str] | None = None) -> PreparedClip:
+    def predict_text(self, text: str) -> Prediction:
+        """Recognise the emotion in words alone.
+
+        Raises:
+            ClipError: There are no words.
+            ConfigError: The model does not read text.
+        """
+        self._wanted(("text",))
+        if not text.strip():
+            raise ClipError(text, None, "there are no words to read")
+        return self.predict_clip(text, PreparedClip.empty(self.card.prepare.sample_rate, text))
+
+    def prepare(
+        self, path: str | Path, modalities: Sequence[str] | None = None, text: str | None = None
+    ) -> PreparedClip:
         """Read a video or a sound file as the model's training clips were read; see :meth:`predict`."""
-        wanted, key, path = self._wanted(modalities), str(path), Path(path)
-        if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, self.card.prepare.max_seconds))):
-            return prepare_clip(Row(key, "", video=path), self.card.prepare, wanted, threads=0)
-        return prepare_clip(Row(key, "", audio=path), self.card.prepare, ("audio",))
+        key, path, settings = str(path), Path(path), self._settings(text)
+        asked = self._wanted(modalities)
+        wanted = [name for name in asked if name in get_args(Modality)]
+        if not wanted:
+            raise ConfigError(
+                f"the model reads nothing but the features {', '.join(asked)} of a clip, and a file holds none; "
+                "prepare a folder with them and score it with evaluate.py"
+            )
+        if "video" in wanted and ("audio" not in wanted or has_video(Source(key, path, settings.max_seconds))):
+            return prepare_clip(Row(key, "", video=path, text=text), settings, wanted, threads=0)
+        heard = [name for name in wanted if name != "video"]
+        return prepare_clip(Row(key, "", audio=path, text=text), settings, heard)
+
+    def _settings(self, text: str | None) -> PrepareConfig:
+        """Return how a file is prepared; without a corpus that knows its words, they lie beside it or are given."""
+        settings = self.card.prepare
+        if text is not None:
+            return replace(settings, transcripts="corpus")
+        return replace(settings, transcripts="sidecar") if settings.transcripts == "corpus" else settings
 
     def predict_clip(self, key: str, clip: PreparedClip) -> Prediction:
         """Recognise the emotion in a prepared clip; a long one is seen through several windows, evenly spread."""
-        views = windows(clip, self.card.model.clip, key)
+        views = windows(clip, self.card.model.clip, key, self.model.tokenizer)
         answers = torch.cat([self._answer(views[i : i + 16]) for i in range(0, len(views), 16)])
         calibration = self.card.calibration
         probabilities = calibrated(answers.mean(dim=0, keepdim=True).numpy(), calibration)[0]
-        seen: tuple[str, ...] = tuple(
-            m for m in self.card.model.reads if any(getattr(view, m) is not None for view in views)
-        )
+        seen: tuple[str, ...] = tuple(m for m in self.card.model.reads if any(view.has(m) for view in views))
         named = dict(zip(self.labels, probabilities.tolist(), strict=True))
         threshold = None if calibration is None else calibration.threshold
         return Prediction(key, named, seen, clip.seconds, len(views), threshold)
+
+    def predict_frames(
+        self, path: str | Path, modalities: Sequence[str] | None = None, text: str | None = None
+    ) -> FramePredictions:
+        """Recognise the emotion at every step of a video or a sound file; see :meth:`predict`.
+
+        Raises:
+            ClipError: The file is broken, shows no face, or holds nothing that the model reads.
+            ConfigError: The model answers for whole clips alone, or does not read one of the modalities.
+        """
+        clip = self.prepare(path, modalities, text)
+        return predict_frames(self.model, self.layout, clip, str(path), device=self.device)
 
     def _answer(self, views: Sequence[Clip]) -> torch.Tensor:
         with torch.inference_mode():
