@@ -137,7 +137,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    from mmer.training.plan import Extras, check_overrides, make_plan
+    from mmer.training.plan import Extras, make_plan
+    from mmer.training.settings import check_overrides
 
     check_overrides(args.overrides)
     flags = [f"--data.root={args.root}"] if args.root is not None else []

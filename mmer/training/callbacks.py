@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,19 +11,22 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 
-from mmer.checkpoint import CARD, Card
+from mmer.checkpoint import CARD, Card, Origin
+from mmer.corpora.leaks import join_marks
 from mmer.errors import SplitError
 from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import confusion_matrix, uar
 from mmer.evaluation.predictions import Predictions
+from mmer.training.averaging import AverageWeights
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
+from mmer.training.origin import Remember
+from mmer.training.say import say
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep ``best.ckpt``, chosen on the validation part, and ``last.ckpt``, to resume from.
+    """Keep ``best.ckpt``, chosen on the validation part.
 
     Without validation clips nothing can be chosen honestly: then ``best.ckpt`` is the last epoch's.
 
@@ -38,7 +41,6 @@ class BestCheckpoint(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode="max",
-            save_last=True,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
@@ -49,6 +51,19 @@ class BestCheckpoint(ModelCheckpoint):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit" and not len(data.validation):
             self.monitor = None
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keep ``last.ckpt``, to resume from, after every epoch.
+
+    What else :class:`ModelCheckpoint` calls the last is the last that was the best.
+
+    Args:
+        folder: Where the checkpoints go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 class TellSplit(Callback):
@@ -70,10 +85,14 @@ class WriteCard(Callback):
 
     Args:
         seed: Seed of the run.
+        past: What the run begins from or goes on from.
+        origin: The checkpoint that it began from.
     """
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None, past: Remember, origin: Origin | None = None) -> None:
         self.seed = seed
+        self.past = past
+        self.origin = origin
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the card."""
@@ -90,8 +109,12 @@ class WriteCard(Callback):
             seed=self.seed,
             epoch=trainer.current_epoch,
             versions=versions(),
+            tokenizer=data.tokenizer,
+            optim=pl_module.optim,
+            averaging=pl_module.averaging,
+            origin=self.origin,
         )
-        checkpoint[CARD] = card.to_plain()
+        checkpoint[CARD] = replace(card, marks=join_marks(card.marks, *self.past.marks)).to_plain()
 
 
 class WatchTest(Callback):
@@ -137,7 +160,9 @@ class WatchTest(Callback):
 
     def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let every process answer, for a model in pieces wants all of them; one writes."""
-        answers = self._answer(trainer, pl_module)
+        average = next((each for each in trainer.callbacks if isinstance(each, AverageWeights)), None)  # type: ignore[attr-defined]
+        with nullcontext() if average is None else average.shown(pl_module):
+            answers = self._answer(trainer, pl_module)
         score = float(uar(confusion_matrix(answers.label, answers.predicted, len(answers.names))))
         pl_module.log("oracle/uar", score, sync_dist=True)
         if score > self.best:
@@ -162,12 +187,6 @@ class WatchTest(Callback):
         )
         every = answers["+".join(pl_module.config.reads)]
         return replace(every, leaky=bool(data.split.leaks))
-
-
-@rank_zero_only
-def say(message: str) -> None:
-    """Print a line on standard error, once for all processes."""
-    print(f"train.py: {message}", file=sys.stderr)
 
 
 def versions() -> dict[str, str]:

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import lightning as L
-import torch
-from jaxtyping import Float, Int
-from timm.optim import param_groups_weight_decay
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from mmer.batch import IGNORED, Batch, Mix
+from mmer.batch import IGNORED, Batch
 from mmer.checkpoint import read_card
-from mmer.config import ModelConfig
+from mmer.config import AveragingConfig, ModelConfig, OptimConfig
 from mmer.data.store import changes
 from mmer.errors import ConfigError
 from mmer.evaluation.metrics import SCORES
-from mmer.model import EmotionModel, Output, build_model
+from mmer.model import EmotionModel, build_model
+from mmer.training.averaging import AverageWeights
+from mmer.training.losses import EmotionLoss, main_label
+from mmer.training.optim import build_optimizer, build_schedule
+from mmer.training.origin import begin_from
+from mmer.training.standardise import standardise
+from mmer.training.stopping import StopEarly
 
 Stage = Literal["train", "val", "test"]
 """Prefix of a metric's name."""
 
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW with a linear warm-up and a cosine to zero."""
-
-    lr: float = 3e-4
-    """Highest learning rate."""
-    weight_decay: float = 0.05
-    """Decay of weights; norms and biases have none."""
-    warmup: float = 0.1
-    """Share of the training's steps in which the rate rises from zero."""
-
-    def __post_init__(self) -> None:
-        if not (self.lr > 0 and self.weight_decay >= 0 and 0 <= self.warmup < 1):
-            raise ConfigError(f"{self}: lr must be positive, weight_decay not negative and warmup in [0, 1)")
+Watched = Literal["uar", "accuracy", "macro_f1", "loss"]
+"""What can be watched on the validation speakers."""
 
 
 class EmotionClassifier(L.LightningModule):
@@ -49,36 +37,52 @@ class EmotionClassifier(L.LightningModule):
 
     Args:
         config: The model.
-        optim: Learning rate and its course.
+        optim: The optimiser and the course of its rate.
+        averaging: Whether an average of the weights is validated and kept, and which.
+        early_stopping: Validations without anything better after which the training ends; null goes through all epochs.
+        watch: What early stopping and a plateau of the learning rate watch on the validation speakers. ``best.ckpt`` is
+            of the best UAR whatever they watch.
+        freeze: Names of streams whose encoders stay as they are, as ``[face]``; for weights that come from elsewhere.
         label_smoothing: Share of the target that is spread over all classes.
+        focal: Gamma of the focal loss, as 2: clips that are answered well count for less (Lin et al. 2017,
+            arXiv:1708.02002); 0 is cross entropy.
         class_weights: ``balanced`` weighs a class by the inverse of its number of training clips.
         stream_loss: Weight of the streams' own losses, their mean, beside the fused answer's; so that a stream that
             learns slowly is not left behind by one that learns fast (Wang et al. 2020, arXiv:1905.12681).
     """
 
-    class_weight: Tensor
-
     def __init__(
         self,
         config: ModelConfig,
-        optim: OptimConfig = OptimConfig(),
+        optim: OptimConfig = OptimConfig(),  # noqa: B008 - frozen, and the command line shows it
+        averaging: AveragingConfig = AveragingConfig(),  # noqa: B008
+        early_stopping: int | None = None,
+        watch: Watched = "uar",
+        freeze: tuple[str, ...] = (),
         label_smoothing: float = 0.1,
+        focal: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
         stream_loss: float = 0.5,
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
-        if stream_loss < 0:
-            raise ConfigError(f"stream_loss={stream_loss} must not be negative")
+        if early_stopping is not None and early_stopping < 1:
+            raise ConfigError(f"model.early_stopping={early_stopping} must be at least 1; null never stops early")
+        if strangers := [name for name in freeze if name not in config.streams]:
+            raise ConfigError(
+                f"model.freeze names {strangers[0]!r}, which is no stream; the model has {', '.join(config.streams)}"
+            )
         self.config = config
         self.optim = optim
-        self.label_smoothing = label_smoothing
+        self.averaging = averaging
+        self.early_stopping = early_stopping
+        self.watch = f"val/{watch}"
+        self.freeze_streams = freeze
         self.class_weights = class_weights
-        self.stream_loss = stream_loss
         self.load_weights = True  # False where a checkpoint will bring them
+        self.init: Path | None = None  # the checkpoint to begin from
+        reads = {name: stream.reads for name, stream in config.streams.items()}
         classes = len(config.label_set.names)
-        self.register_buffer("class_weight", torch.ones(classes), persistent=False)
+        self.loss = EmotionLoss(reads, classes, label_smoothing, focal, stream_loss)
         self.confusion = nn.ModuleDict(
             {
                 f"{stage}_confusion": MulticlassConfusionMatrix(classes, ignore_index=IGNORED)
@@ -86,10 +90,40 @@ class EmotionClassifier(L.LightningModule):
             }
         )
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what the recipe asks for beside learning."""
+        callbacks: list[Callback] = []
+        if self.averaging.kind != "none":
+            callbacks.append(AverageWeights(self.averaging))
+        if self.early_stopping is not None:
+            callbacks.append(StopEarly(self.watch, self.early_stopping))
+        return callbacks
+
+    def setup(self, stage: str) -> None:
+        """Refuse to watch validation speakers where there are none.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        watching = {
+            "model.early_stopping": self.early_stopping is not None,
+            "model.optim.schedule=plateau": self.optim.schedule == "plateau",
+        }
+        settings = [name for name, on in watching.items() if on]
+        if stage == "fit" and settings and not len(self.trainer.datamodule.validation):  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"{settings[0]} watches validation speakers and there are none; name some (data.split.validation), "
+                "or leave it out"
+            )
+
     def configure_model(self) -> None:
         """Build the model, once the data are known to be there; a checkpoint brings its own weights."""
         if not hasattr(self, "model"):
-            self.model: EmotionModel = build_model(self.config, load=self.load_weights)
+            self.model: EmotionModel = (
+                self._build(self.load_weights) if self.init is None else begin_from(self.init, self._build)
+            )
+            for name in self.freeze_streams:
+                self.model.encoders[name].requires_grad_(False).eval()  # Lightning leaves each module its mode
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, another preparation or another split.
@@ -101,10 +135,13 @@ class EmotionClassifier(L.LightningModule):
             ConfigError: It does not belong to this run.
         """
         card, data = read_card(checkpoint, "the checkpoint"), self.trainer.datamodule  # type: ignore[attr-defined]
-        pairs = {
+        pairs: dict[str, tuple[Any, Any]] = {
             "model.config": (card.model, self.config),
             "data.split": (card.split, data.split_config),
         }
+        if self.trainer.state.fn == "fit":
+            pairs["model.optim"] = (card.optim or self.optim, self.optim)  # older checkpoints do not say it
+            pairs["model.averaging"] = (card.averaging, self.averaging)
         faults = {name: f"it was {before}, and now is {now}" for name, (before, now) in pairs.items() if before != now}
         if differences := changes(card.prepare, data.corpus.config, self.config.reads):
             faults["preparation of the clips"] = differences
@@ -124,9 +161,8 @@ class EmotionClassifier(L.LightningModule):
                     "model.class_weights=balanced and data.sampler=class_balanced would favour rare classes twice; "
                     "leave one of them out"
                 )
-            classes = len(self.class_weight)
-            counts = torch.tensor(self.trainer.datamodule.train.class_counts(classes))  # type: ignore[attr-defined]
-            self.class_weight.copy_(counts.sum() / (classes * counts.clamp(min=1)))
+            classes = len(self.config.label_set.names)
+            self.loss.balance(self.trainer.datamodule.train.class_counts(classes))  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -148,38 +184,46 @@ class EmotionClassifier(L.LightningModule):
         """Log the scores of the validation speakers."""
         self._log_scores("val")
 
+    def on_validation_end(self) -> None:
+        """Lower the rate on a plateau, before the checkpoint is written.
+
+        Lightning would do it behind that, and leave it out where a run is resumed.
+        """
+        schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
+        if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
+            schedule.step(self.trainer.callback_metrics[self.watch])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Let the rate follow the steps."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test speakers."""
         self._log_scores("test")
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and its schedule, which advances every step."""
-        groups = param_groups_weight_decay(self.model, self.optim.weight_decay)
-        optimizer = AdamW(groups, lr=self.optim.lr)
+        """Return the optimiser and the course of its rate."""
+        optimizer = build_optimizer(self.model, self.optim)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, self.optim.warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": build_schedule(optimizer, self.optim, steps, self.watch)}
+
+    def _build(self, load: bool) -> EmotionModel:
+        """Build the model, with weights from elsewhere or without, and fit its statistics to the training clips."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        model = build_model(self.config, load=load, tokenizer=data.tokenizer)
+        if self.load_weights:
+            standardise(model, data.train)
+        return model
 
     def _step(self, batch: Batch, stage: Stage) -> Tensor:
         assert batch.label is not None, "a data module's batches carry labels"
-        output: Output = self.model(batch)
-        loss = self._loss(output.logits, batch.label, batch.mix)
-        if output.stream_logits:
-            loss = loss + self.stream_loss * self._stream_loss(batch, output, batch.label)
-        self._matrix(stage).update(output.logits, _main_label(batch.label, batch.mix))
+        output = self.model(batch)
+        loss: Tensor = self.loss(output, batch)
+        self._matrix(stage).update(output.logits, main_label(batch.label, batch.mix))
         clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
         self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
         return loss
-
-    def _stream_loss(self, batch: Batch, output: Output, label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
-        """Return the mean of the streams' own losses, each over the clips that have its modality."""
-        losses = []
-        for name, logits in output.stream_logits.items():
-            _, mask = batch.read(self.config.streams[name].reads)
-            has, mix = mask.any(dim=1), batch.mix
-            mix = mix and replace(mix, label=mix.label.where(has, IGNORED))  # both clips of a pair have it, or neither
-            losses.append(self._loss(logits, label.where(has, IGNORED), mix))
-        return torch.stack(losses).mean()
 
     def _matrix(self, stage: Stage) -> MulticlassConfusionMatrix:
         matrix = self.confusion[f"{stage}_confusion"]  # ModuleDict refuses the key "train"
@@ -193,44 +237,3 @@ class EmotionClassifier(L.LightningModule):
         matrix.reset()
         for name, score in SCORES.items():
             self.log(f"{stage}/{name}", float(score(confusion)), sync_dist=True)
-
-    def _loss(
-        self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"], mix: Mix | None = None
-    ) -> Float[Tensor, ""]:
-        return cross_entropy(logits, label, self.class_weight, self.label_smoothing, mix)
-
-
-def cross_entropy(
-    logits: Float[Tensor, "b c"],
-    label: Int[Tensor, " b"],
-    weight: Float[Tensor, " c"],
-    smoothing: float,
-    mix: Mix | None = None,
-) -> Float[Tensor, ""]:
-    """Return the mean loss of the clips that have a label; 0 where none has, which PyTorch's own mean makes NaN.
-
-    A mixed clip counts as two, each with its share: its own label, and that of the clip that was mixed into it.
-    """
-    own = torch.ones_like(weight[:1]).expand(len(label)) if mix is None else mix.share
-    targets = [(label, own)] if mix is None else [(label, own), (mix.label, 1 - own)]
-    total, counted = logits.new_zeros(()), weight.new_zeros(())
-    for target, share in targets:
-        each = F.cross_entropy(
-            logits, target, weight, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
-        )
-        total = total + (share * each).sum()
-        counted = counted + (share * torch.where(target == IGNORED, 0.0, weight[target.clamp(min=0)])).sum()
-    return total / counted.clamp(min=torch.finfo(counted.dtype).tiny)
-
-
-def _main_label(label: Int[Tensor, " b"], mix: Mix | None) -> Int[Tensor, " b"]:
-    """Return the label that training scores count: of a mixed clip that of its larger share."""
-    return label if mix is None else label.where(mix.share >= 0.5, mix.label)
-
-
-def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Return the factor of the learning rate at a step: a line up from zero, then half a cosine down to zero."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))

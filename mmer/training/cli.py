@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import netrc
 import os
-import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from mmer.checkpoint import load_checkpoint, read_card
+from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
-from mmer.training.callbacks import BestCheckpoint, TellSplit, WatchTest, WriteCard, say
+from mmer.training.arguments import one_line, settle_unions
+from mmer.training.callbacks import BestCheckpoint, LastCheckpoint, TellSplit, WatchTest, WriteCard
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
+from mmer.training.origin import Remember, shares_words
+from mmer.training.say import say
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
 
@@ -36,10 +39,12 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # --help shows what stands under each setting
+        settled = settle_unions(sys.argv[1:] if args is None else args)
+        self.asked = next(iter(settled), None)
         super().__init__(
             EmotionClassifier,
             EmotionDataModule,
-            args=None if args is None else list(args),
+            args=settled,
             seed_everything_default=0,
             parser_kwargs={**_STRICT, **{name: dict(_STRICT) for name in self.subcommands()}},
             save_config_kwargs={"overwrite": True},  # whether a run may be replaced is asked before, for all of it
@@ -64,13 +69,30 @@ class TrainCLI(LightningCLI):
             help="Score the test speakers after every epoch and keep the answers of the best epoch, oracle.csv: what "
             "choosing on the test would pretend. It never chooses the checkpoint.",
         )
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="Checkpoint of mmer's to begin from: what fits by name and shape is loaded, and what was and was not "
+            "is said. Heads of other classes begin anew.",
+        )
         parser.link_arguments("model.config", "data.model", apply_on="instantiate")
         parser.set_defaults({"trainer.default_root_dir": "runs/train"})
+        parser.set_defaults({"model.config.fusion": None})  # settle_unions names it; a default's fields would stay
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Return Lightning's subcommands without ``predict``: that is ``mmer predict``."""
-        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return Lightning's subcommands without ``predict``, for that is ``mmer predict``.
+
+        Where one of them is asked for, it is that one alone: to read the settings of each takes its time.
+        """
+        every = {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+        return {self.asked: every[self.asked]} if self.asked in every else every
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the settled command line, without Lightning's doubts about one that is not the process's own."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the settings alone: checkpoints hold a card, and no hyperparameters of Lightning's."""
@@ -81,7 +103,13 @@ class TrainCLI(LightningCLI):
         folder = Path(config.trainer.default_root_dir)
         PreparedCorpus.open(Path(config.data.root))
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
-        self.trainer_defaults["callbacks"] = [TellSplit()]
+        self.past, origin = _past(config.init, config.ckpt_path)
+        if config.ckpt_path is not None or self.past is None:
+            past = Remember(goes_on=self.past)
+        else:
+            past = Remember(begins={config.init: self.past})
+        told: list[Any] = [past, TellSplit()]
+        self.trainer_defaults["callbacks"] = told
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
             return
@@ -90,9 +118,9 @@ class TrainCLI(LightningCLI):
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
-        callbacks: list[Any] = [TellSplit(), WriteCard(_seed(config.seed_everything))]
+        callbacks = [*told, WriteCard(_seed(config.seed_everything), past, origin)]
         if config.trainer.enable_checkpointing is not False:
-            callbacks.append(BestCheckpoint(folder / "checkpoints"))
+            callbacks += [BestCheckpoint(folder / "checkpoints"), LastCheckpoint(folder / "checkpoints")]
         if config.trainer.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if config.oracle:
@@ -109,7 +137,11 @@ class TrainCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             raise ConfigError(one_line(str(error))) from error
-        self.model.load_weights = self.config[self.subcommand].ckpt_path is None
+        config = self.config[self.subcommand]
+        self.model.load_weights = config.ckpt_path is None
+        self.model.init = Path(config.init) if config.init is not None and config.ckpt_path is None else None
+        if self.past is not None and shares_words(self.past.model, self.model.config):
+            self.datamodule.tokenizer = self.past.tokenizer
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer, with the run's logs unless the config brings its own."""
@@ -129,7 +161,6 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
 
     Raises:
         ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
-        CheckpointError: It is none of mmer's.
     """
     if given is None:
         if subcommand != "fit":
@@ -138,8 +169,28 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
     path = folder / "checkpoints" / f"{given}.ckpt" if given in ("last", "best") else Path(given)
     if not path.is_file():
         raise ConfigError(f"--ckpt_path={given}: there is no file {path}")
-    read_card(load_checkpoint(path), f"checkpoint {path}")
     return str(path)
+
+
+def _past(init: str | None, ckpt_path: str | None) -> tuple[Card | None, Origin | None]:
+    """Return what the checkpoint that a run begins from or goes on from says of itself, and where it all began.
+
+    Raises:
+        ConfigError: The run is to go on from a checkpoint, and to begin from another.
+        CheckpointError: The checkpoint is none of mmer's.
+    """
+    if ckpt_path is not None:
+        card = read_card(load_checkpoint(Path(ckpt_path)), f"checkpoint {ckpt_path}")
+        if init is not None and (card.origin is None or card.origin.path != init):
+            raise ConfigError(
+                f"init={init} begins a training and --ckpt_path={ckpt_path} goes on with one that began elsewhere; "
+                "give one of them"
+            )
+        return card, card.origin
+    if init is None:
+        return None, None
+    card = read_card(load_checkpoint(Path(init)), f"checkpoint {init}")
+    return card, Origin(init, checkpoint_hash(Path(init)))
 
 
 def _free(folder: Path) -> Path:
@@ -181,16 +232,3 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"train.py: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
     return 0
-
-
-def one_line(message: str) -> str:
-    """Return a parser's message on one line.
-
-    Where none of several kinds of stream fits, jsonargparse explains each; only the kind that was meant matters.
-    """
-    lines = [line.strip(" -") for line in message.splitlines()]
-    noise = re.compile(
-        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Given value: Namespace"
-        r"|Problem with given|Expected a <class 'NoneType'>"
-    )
-    return re.sub(r"\s+", " ", " ".join(line for line in lines if not noise.match(line)))

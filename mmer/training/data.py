@@ -16,13 +16,15 @@ from torch.utils.data import DataLoader
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.config import AugmentConfig, ModelConfig, SplitConfig
-from mmer.corpora.manifest import Row
+from mmer.corpora.manifest import Row, listed
 from mmer.corpora.splits import Part, Split, make_split
 from mmer.data.dataset import ClipDataset, Padded, make_layout, settle_worker, usable_rows
 from mmer.data.mixing import Mixer
 from mmer.data.samplers import DrawSampler
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, SplitError
+from mmer.model import build_tokenizer
+from mmer.tokenizer import Tokenizer
 
 SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]
 """How an epoch's clips are chosen."""
@@ -66,6 +68,7 @@ class EmotionDataModule(L.LightningDataModule):
         self.mixes = mixes
         self.sampler = sampler
         self.batch_size = batch_size
+        self.tokenizer: Tokenizer | None = None  # a checkpoint's, before setup; else the training clips teach one
         self.workers = min(8, max((os.cpu_count() or 1) - 1, 0)) if workers is None else workers
 
     def setup(self, stage: str) -> None:
@@ -75,14 +78,17 @@ class EmotionDataModule(L.LightningDataModule):
             CorpusError: The folder was not prepared.
             SplitError: The split would leak, or a part would be empty.
             ConfigError: A clip has no label, or one that the label set does not know; or speakers are to be balanced
-                and some clips have none.
+                and some clips have none; or the model reads precomputed streams that the folder does not have.
         """
         self.corpus = PreparedCorpus.open(self.root)
+        self._check_streams()
         self.rows = usable_rows(self.corpus.rows, self.model)
         self.split: Split = make_split(self.corpus.rows, self.split_config)  # the same people whatever the model reads
         self.layout: Layout = make_layout(self.model, self.corpus.config)
         training = self.split.rows(self.rows, "train")
-        self.train = ClipDataset(self.corpus, training, self.model, self.augment)
+        if self.tokenizer is None:
+            self.tokenizer = build_tokenizer(self.model, (row.text for row in training if row.text))
+        self.train = ClipDataset(self.corpus, training, self.model, self.augment, self.tokenizer)
         self.groups = self._groups(training)
         self.validation = self._dataset("validation")
         self.test = self._dataset("test")
@@ -117,6 +123,15 @@ class EmotionDataModule(L.LightningDataModule):
             return self.mixer(batch, self.trainer.current_epoch)
         return batch
 
+    def _check_streams(self) -> None:
+        """Refuse a model of precomputed streams that the folder does not have: a clip may lack one, a corpus not."""
+        known = self.corpus.config.features
+        if missing := [name for name in self.model.widths if name not in known]:
+            raise ConfigError(
+                f"the model reads the features {listed(missing)} and {self.root} has {listed(known) or 'none'}; "
+                f"prepare it with --features {missing[0]}=PATH, or change the stream's 'features'"
+            )
+
     def _check_clips(self, stage: str) -> None:
         """Refuse to begin where a part that is needed has no clip."""
         empty = {"fit": not len(self.train), "validate": not len(self.validation), "test": not len(self.test)}[stage]
@@ -136,7 +151,7 @@ class EmotionDataModule(L.LightningDataModule):
         return self.trainer.global_rank if self.trainer is not None else 0
 
     def _dataset(self, part: Part) -> ClipDataset:
-        return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model)
+        return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model, tokenizer=self.tokenizer)
 
     def _groups(self, rows: Sequence[Row]) -> NDArray[np.int64] | None:
         """Return a number for what the sampler balances of each clip."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,9 @@ from mmer.data.dataset import usable_rows
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, CrossvalError, SplitError
 from mmer.evaluation.degrade import choose_degradations
-from mmer.training.child import complaint
+from mmer.evaluation.select import learned_from
+from mmer.training.past import read_past
+from mmer.training.settings import protocol_flags, read_settings
 
 FORMAT = 1
 """Version of plan.json."""
@@ -38,17 +38,6 @@ RESULT = "result.json"
 """What a finished task leaves last."""
 
 _PLAN, _CONFIG = "plan.json", "config.yaml"
-_OWN = {
-    "--seed_everything": "mmer crossval has --seeds",
-    "--data.split.protocol": "mmer crossval has --protocol",
-    "--data.split.fold": "mmer crossval trains every fold, or --tasks",
-    "--trainer.default_root_dir": "mmer crossval has --output",
-    "--oracle": "mmer crossval watches unless --no-oracle",
-    "--overwrite": "mmer crossval never loses a finished fold; name a new --output",
-    "--ckpt_path": "every fold begins anew",
-    "--print_config": "mmer crossval has --dry-run",
-    "--help": "see python train.py fit --help",
-}
 _NAMED = 3  # how many settings a refusal names
 _UNTIL_STOPPED = -1  # as Lightning writes an endless training
 
@@ -213,7 +202,7 @@ def make_plan(
         CorpusError: The folder was not prepared.
         SplitError: The protocol does not fit the clips.
     """
-    settings = _read_settings(config, [*_protocol_flags(protocol), *overrides])
+    settings = read_settings(config, [*protocol_flags(protocol), *overrides])
     if settings["trainer"]["fast_dev_run"] or settings["trainer"]["enable_checkpointing"] is False:
         raise ConfigError("trainer.fast_dev_run and trainer.enable_checkpointing=false leave no checkpoint to test")
     split = TypeAdapter(SplitConfig).validate_python(settings["data"]["split"])
@@ -226,6 +215,7 @@ def make_plan(
     usable = {row.key for row in usable_rows(corpus.rows, model)}
     folds = tuple(_planned(fold, usable) for fold in dealt)
     _check_folds(folds, extras)
+    _check_past(settings["init"], model, split, dealt)
     return Plan(
         name=config.stem,
         protocol=protocol,
@@ -296,42 +286,6 @@ def train_flags(plan: Plan, task: Task) -> list[str]:
     ]
 
 
-def check_overrides(flags: Sequence[str]) -> None:
-    """Refuse flags of ``train.py`` that are the cross-validation's own to give.
-
-    Raises:
-        ConfigError: One of them is.
-    """
-    for flag in flags:
-        name = flag.partition("=")[0]
-        if name in _OWN:
-            raise ConfigError(f"{name} is not for a single training here: {_OWN[name]}")
-
-
-def _protocol_flags(protocol: str) -> list[str]:
-    """Return the flags of a protocol; lists of speakers in the config are for ``speakers`` alone."""
-    lists = [] if protocol == "speakers" else ["test=[]", "validation=[]", "train=null"]
-    return [f"--data.split.{setting}" for setting in (f"protocol={protocol}", *lists)]
-
-
-def _read_settings(config: Path, flags: Sequence[str]) -> dict[str, Any]:
-    """Let ``train.py`` say what its settings would be, without those that differ from task to task."""
-    command = [sys.executable, "-m", "mmer.training", "fit", f"--config={config}", *flags, "--print_config"]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise ConfigError(complaint(done.stderr))
-    try:
-        settings = yaml.safe_load(done.stdout)
-    except yaml.YAMLError:
-        settings = None
-    if not isinstance(settings, dict) or "trainer" not in settings:
-        raise ConfigError("a flag behind -- is no setting of a training; see python train.py fit --help")
-    for name in ("seed_everything", "overwrite", "oracle", "ckpt_path"):
-        del settings[name]
-    del settings["data"]["split"]["fold"], settings["trainer"]["default_root_dir"]
-    return settings
-
-
 def _planned(fold: DealtFold, usable: Container[str]) -> PlannedFold:
     return PlannedFold(
         fold.number,
@@ -352,6 +306,18 @@ def _check_folds(folds: Sequence[PlannedFold], extras: Extras) -> None:
                 f"--calibrate {extras.calibrate} is fitted on validation clips, and {fold.protocol} has none; "
                 "leave it out, or choose another protocol"
             )
+
+
+def _check_past(init: str | None, model: ModelConfig, split: SplitConfig, folds: Sequence[DealtFold]) -> None:
+    """Refuse folds that would test whom a checkpoint that the trainings begin from has learned from."""
+    for path, card in read_past(init, model).items():
+        for fold in folds:
+            known = [] if fold.split.leaks or split.allow_leak else list(learned_from(fold.parts["test"], card))
+            if known:
+                raise SplitError(
+                    f"{fold.split.protocol}: {path} {'; '.join(known)}, and this fold tests them; begin from another, "
+                    "or data.split.allow_leak trains all the same and marks every result"
+                )
 
 
 def _threads(jobs: int) -> int:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmer.corpora.manifest import listed, reading_order
 from mmer.evaluation.metrics import score
-from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.predictions import Predictions, join
 from mmer.evaluation.select import BROKEN
 from mmer.evaluation.system import Degraded, System
 from mmer.training.fold import read_system
@@ -42,41 +39,13 @@ def pool(plan: Plan, folder: Path, tasks: Sequence[Task], missing: Sequence[Task
     names = dict.fromkeys(chain.from_iterable(system.subsets for system in systems))
     return System(
         plan.name,
-        _joined([system.predictions for system in systems]),
-        _about(plan, folder, systems, _joined(raw) if raw else None, missing),
-        oracle=_joined(oracles) if oracles else None,
-        subsets={
-            name: _joined([system.subsets[name] for system in systems if name in system.subsets]) for name in names
-        },
+        join([system.predictions for system in systems]),
+        _about(plan, folder, systems, join(raw) if raw else None, missing),
+        oracle=join(oracles) if oracles else None,
+        subsets={name: join([system.subsets[name] for system in systems if name in system.subsets]) for name in names},
         degraded=_degraded(systems),
         training={"runs": runs} if runs else None,
     )
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    """Return the answers of all parts; the seed is said where there are several."""
-    first = parts[0]
-    columns = {name for part in parts for name in part.groups}
-    seed = _chained(part.seed for part in parts)
-    given = None
-    if any(part.given is not None for part in parts):
-        given = np.concatenate([part.predicted for part in parts])
-    return replace(
-        first,
-        key=_chained(part.key for part in parts),
-        speaker=_chained(part.speaker for part in parts),
-        label=np.concatenate([part.label for part in parts]),
-        probabilities=np.concatenate([part.probabilities for part in parts]),
-        given=given,
-        fold=_chained(part.fold for part in parts),
-        seed=seed if len(set(seed)) > 1 else (),
-        groups={name: _chained(part.groups.get(name, ("",) * len(part)) for part in parts) for name in sorted(columns)},
-        leaky=any(part.leaky for part in parts),
-    )
-
-
-def _chained(columns: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(chain.from_iterable(columns))
 
 
 def _degraded(systems: Sequence[System]) -> list[Degraded]:
@@ -84,7 +53,7 @@ def _degraded(systems: Sequence[System]) -> list[Degraded]:
     found: dict[tuple[str, float | None, str], list[Predictions]] = {}
     for each in chain.from_iterable(system.degraded for system in systems):
         found.setdefault((each.kind, each.level, each.unit), []).append(each.predictions)
-    return [Degraded(kind, level, _joined(parts), unit) for (kind, level, unit), parts in found.items()]
+    return [Degraded(kind, level, join(parts), unit) for (kind, level, unit), parts in found.items()]
 
 
 def _about(

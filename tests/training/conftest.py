@@ -27,12 +27,33 @@ def noise_clip(rng: np.random.Generator, video: bool, audio: bool, size: int) ->
     )
 
 
+FEATURES = {
+    "mfcc": (20, 13),
+    "tone": (1, 4),
+    "descriptors": (7, 39),
+    "action_units": (1, 36),
+    "face_posteriors": (12, 7),
+    "speech_embedding": (1, 1024),
+}
+"""Streams of the described corpus: steps and width of each."""
+
+
 def write_corpus(
-    root: Path, speakers: range, takes: int, *, missing: bool = False, size: int = 32, corpus: str = "noise"
+    root: Path,
+    speakers: range,
+    takes: int,
+    *,
+    missing: bool = False,
+    size: int = 32,
+    corpus: str = "noise",
+    described: bool = False,
 ) -> Path:
-    """Write a prepared folder; with ``missing``, every third clip lacks its video and every fourth its audio."""
+    """Write a prepared folder; with ``missing``, every third clip lacks its video and every fourth its audio.
+
+    With ``described``, each clip also has words, precomputed features and a part of a split.
+    """
     (root / "clips").mkdir(parents=True)
-    write_settings(root, PrepareConfig(size=size))
+    write_settings(root, PrepareConfig(size=size, features=tuple(FEATURES) if described else ()))
     rng, rows = np.random.default_rng(0), []
     for speaker in speakers:
         for take in range(takes):
@@ -40,8 +61,15 @@ def write_corpus(
             video, audio = not (missing and number % 3 == 0), not (missing and number % 4 == 1)
             row = Row(f"{speaker:02d}-{take}", corpus, str(speaker), RAVDESS8[number % 8])
             path = clip_path(root, row.key)
-            noise_clip(rng, video, audio, size).save(path)
-            rows.append(replace(row, video=path if video else None, audio=path if audio else None))
+            clip = noise_clip(rng, video, audio, size)
+            row = replace(row, video=path if video else None, audio=path if audio else None)
+            if described:
+                streams = {name: rng.normal(3, 2, shape).astype(np.float32) for name, shape in FEATURES.items()}
+                clip = replace(clip, features=streams, text=f"speaker {speaker} says number {number}")
+                part = ("test", "validation", "train")[min(speaker - speakers[0], 2)]
+                row = replace(row, text=clip.text, extra={"features": " ".join(FEATURES), "split": part})
+            clip.save(path)
+            rows.append(row)
     write_manifest(root / "manifest.csv", rows)
     return root
 
@@ -49,6 +77,13 @@ def write_corpus(
 @pytest.fixture(scope="session")
 def noise_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("noise") / "data", range(1, 25), 1, corpus="ravdess")  # its actors
+
+
+@pytest.fixture(scope="session")
+def described_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The noise corpus with words and features as well."""
+    root = tmp_path_factory.mktemp("described") / "data"
+    return write_corpus(root, range(1, 25), 1, corpus="ravdess", described=True)
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +125,13 @@ def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@pytest.fixture
+def voice_config(tiny_config: Path) -> Path:
+    """The tiny YAML without the face, which trains in a second."""
+    config = yaml.safe_load(tiny_config.read_text())
+    del config["model"]["config"]["streams"]["face"]
+    config["model"]["config"]["modality_dropout"] = 0.0
+    tiny_config.write_text(yaml.safe_dump(config))
+    return tiny_config

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from mmer.checkpoint import CARD
 from mmer.cli import main
 from mmer.config import SplitConfig
 from mmer.corpora.splits import make_split
@@ -63,6 +66,7 @@ def read_settings(config: Path, flags: Sequence[str]) -> dict[str, Any]:
     """Read settings as train.py would, but for defaults, of which only a few matter."""
     settings = yaml.safe_load(config.read_text())
     settings["data"]["split"]["seed"] = 0
+    settings["init"] = None
     settings["trainer"] = {"fast_dev_run": False, "enable_checkpointing": None, **settings["trainer"]}
     for flag in flags:
         names, _, value = flag.removeprefix("--").partition("=")
@@ -150,7 +154,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
         play(plan, task, module)
         return Played(task, 0)
 
-    monkeypatch.setattr(plan, "_read_settings", read_settings)
+    monkeypatch.setattr(plan, "read_settings", read_settings)
     monkeypatch.setattr(crossval, "_child", child)
     monkeypatch.setattr(crossval, "stop", lambda children: None)
     monkeypatch.setattr(crossval, "_PAUSE", 0)
@@ -518,6 +522,21 @@ def test_a_leaky_split_is_marked_everywhere(
     assert Predictions.read(tmp_path / "cv/predictions.csv").leaky
 
 
+def test_folds_that_test_whom_the_first_training_knows_are_refused_before_the_first(
+    run: Callable[..., int], tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = torch.load(checkpoint, weights_only=True)
+    data[CARD]["card"] |= {"corpora": ["noise"], "speakers": {"train": ["3"], "validation": [], "test": []}}
+    torch.save(data, tmp_path / "first.ckpt")
+    init = f"--init={tmp_path / 'first.ckpt'}"
+    assert run("--", init) == 2
+    said = capsys.readouterr().err
+    assert "contig:3 fold 2: " in said
+    assert "first.ckpt has learned from speakers 3 or was chosen on them, and this fold tests them; begin from" in said
+    assert not (tmp_path / "cv").exists()
+    assert run("--dry-run", "--", init, "--data.split.allow_leak=true") == 0
+
+
 @pytest.mark.parametrize(
     ("device", "flags"),
     [
@@ -532,14 +551,15 @@ def test_training_goes_where_the_device_says(device: str, flags: list[str]) -> N
 
 
 @pytest.fixture
-def start(config: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """Start ``mmer crossval`` on three folds, for real, in a working folder: ``start(folder)``."""
+def start(config: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start ``mmer crossval`` on a fold with two seeds, for real, in a working folder: ``start(folder, jobs)``."""
     processes = []
 
-    def started(folder: Path) -> subprocess.Popen[str]:
+    def started(folder: Path, jobs: int = 1) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-c", "import sys; from mmer.cli import main; sys.exit(main())", "crossval"]
-        command += [f"--config={config}", "--protocol=contig:3", "--output=cv", "--jobs=2", "--calibrate=temperature"]
+        command += [f"--config={config}", "--protocol=speakers", "--seeds", "0", "1", "--output=cv", f"--jobs={jobs}"]
+        command += ["--calibrate=temperature"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE)
         processes.append(process)
@@ -571,7 +591,7 @@ def at_work(folder: Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are found by /proc")
 def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_happened(
-    start: Callable[[Path], subprocess.Popen[str]], tmp_path: Path
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, patchy_corpus: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     asked = start(broken)
@@ -592,7 +612,7 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     kept = (broken / "cv/seed-0/fold-1/result.json").stat().st_mtime_ns
 
     for folder in (broken, whole):
-        process = start(folder)
+        process = start(folder, jobs=2)
         said = process.communicate(timeout=600)[1]
         assert process.returncode == 0, said
     assert (broken / "cv/seed-0/fold-1/result.json").stat().st_mtime_ns == kept
@@ -601,9 +621,10 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     found = metrics(whole / "cv")
     pairs = zip(found["folds"]["each"], found["oracle"]["folds"]["each"], strict=True)
     assert all(oracle["uar"] >= honest["uar"] for honest, oracle in pairs)
-    assert found["calibration"]["clips"] == found["scores"]["n"]
+    heard = Counter(row.speaker for row in PreparedCorpus.open(patchy_corpus).rows if row.audio is not None)
+    assert (found["calibration"]["clips"], found["scores"]["n"]) == (2 * heard["5"], 2 * heard["6"])
     assert "the oracle's probabilities are not calibrated" in found["notes"]
-    assert [len(run["epochs"]) for run in found["training"]["runs"]] == [2, 2, 2]
+    assert [len(run["epochs"]) for run in found["training"]["runs"]] == [2, 2]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", "cpu:1"])

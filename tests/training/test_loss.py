@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from mmer.batch import IGNORED, Batch, Mix
 from mmer.config import ModelConfig, MViTConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.model import Output
-from mmer.training.classifier import EmotionClassifier, cross_entropy
+from mmer.training.classifier import EmotionClassifier
+from mmer.training.losses import EmotionLoss, cross_entropy
 
 LOGITS = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 LABEL, OTHER = torch.tensor([0, 1, 2, 1]), torch.tensor([2, 1, 0, 0])
@@ -59,6 +60,41 @@ def test_a_batch_without_a_label_has_no_loss() -> None:
     nothing = torch.full((4,), IGNORED)
     assert cross_entropy(LOGITS, nothing, EVEN, 0.1) == 0
     assert cross_entropy(LOGITS, nothing, EVEN, 0.1, Mix(nothing, SHARE)) == 0
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_a_focal_loss_counts_what_is_answered_well_for_less(gamma: float) -> None:
+    chance = LOGITS.softmax(1).gather(1, LABEL[:, None])[:, 0]
+    expected = (-WEIGHT[LABEL] * (1 - chance) ** gamma * chance.log()).sum() / WEIGHT[LABEL].sum()
+    torch.testing.assert_close(cross_entropy(LOGITS, LABEL, WEIGHT, 0.0, gamma=gamma), expected)
+    ignored = torch.cat([LABEL, torch.tensor([IGNORED])])
+    more = torch.cat([LOGITS, torch.zeros(1, 3)])
+    torch.testing.assert_close(cross_entropy(more, ignored, WEIGHT, 0.0, gamma=gamma), expected)
+
+
+def test_a_focal_loss_weighs_each_label_of_a_mixed_clip_by_its_own_doubt() -> None:
+    mix = Mix(OTHER, SHARE)
+    total = torch.zeros(())
+    for i in range(4):
+        for label, share in ((LABEL, SHARE), (OTHER, 1 - SHARE)):
+            total += share[i] * cross_entropy(LOGITS[i : i + 1], label[i : i + 1], EVEN, 0.1, gamma=2.0)
+    torch.testing.assert_close(cross_entropy(LOGITS, LABEL, EVEN, 0.1, mix, 2.0), total / 4)
+
+
+def test_a_focal_loss_has_a_slope_where_the_answer_is_certain() -> None:
+    logits = torch.tensor([[80.0, 0.0, 0.0], [0.0, 80.0, 0.0]], requires_grad=True)
+    cross_entropy(logits, torch.tensor([0, 0]), EVEN, 0.0, gamma=0.5).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[1].abs().sum() > 0
+
+
+def test_copies_are_learned_as_the_answer_is() -> None:
+    loss = EmotionLoss({}, 3, smoothing=0.1, gamma=0.0, stream_weight=0.5)
+    batch = make_batch()
+    copies = (LOGITS.flip(1), LOGITS.roll(1, 1))
+    expected = sum(cross_entropy(each, LABEL, EVEN, 0.1, batch.mix) for each in (LOGITS, *copies)) / 3
+    torch.testing.assert_close(loss(Output(LOGITS, {}, copies=copies), batch), expected)
 
 
 @pytest.fixture

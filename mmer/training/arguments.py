@@ -1,0 +1,122 @@
+"""The command line before jsonargparse reads it, and its complaints after."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_UNIONS = ("--model.config.fusion", "--model.config.streams")
+_NAMES = ("kind", "encoder")
+_DEFAULT = {"kind": "transformer"}
+_MISMATCH = re.compile(
+    r'^(?P<indent>[ -]*)Parser key "(?:kind|encoder)":\n *Expected a typing\.Literal\[(?P<names>[^]]*)\]\. '
+    r"Got value: (?P<value>.*)\n?",
+    re.MULTILINE,
+)
+
+
+def settle_unions(args: Sequence[str]) -> list[str]:
+    """Return a command line that says at one place what the streams and the fusion are.
+
+    jsonargparse merges two values of a union of dataclasses field by field, whichever of them they belong to, and then
+    takes the first that fits (its issues 829 and 842): ``--model.config.fusion.dim=64`` would forget the kind that the
+    config names. So flags of streams and fusion are written into the config, and several configs into one; a new kind
+    or encoder replaces the old one with all its settings.
+    """
+    if not args or args[0].startswith("-"):  # no subcommand, so nothing is built
+        return list(args)
+    configs, flags, rest = [], [], []
+    for flag, value in _pairs(args):
+        if flag in ("--config", "-c") and value is not None:
+            configs.append(value)
+        elif value is not None and flag.startswith(_UNIONS) and not flag.endswith(".help"):
+            flags.append((flag, value))
+        else:
+            rest.append(flag if value is None else f"{flag}={value}")
+    try:
+        read = [yaml.safe_load(Path(path).read_text(encoding="utf-8")) for path in configs]
+        said = [_nested(flag.removeprefix("--").split("."), yaml.safe_load(value)) for flag, value in flags]
+    except (OSError, UnicodeError, yaml.YAMLError):
+        return list(args)  # the parser says better what is wrong with them
+    if not all(isinstance(each, Mapping) for each in read):
+        return list(args)
+    merged: Any = {}
+    for each in (*read, *said):
+        merged = _merge(merged, each)
+    if not _says_fusion(merged):
+        merged = _merge(merged, _nested(["model", "config", "fusion"], _DEFAULT))
+    elif len(read) == 1 and not said:
+        return list(args)
+    return [*rest[:1], f"--config={yaml.safe_dump(merged, sort_keys=False)}", *rest[1:]]
+
+
+def one_line(message: str) -> str:
+    """Return a parser's message on one line.
+
+    Where none of several kinds of stream or fusion fits, jsonargparse explains each; only the one that was meant
+    matters, and where there is none such, which there are.
+    """
+    message = _without_strangers(message)
+    lines = [line.strip(" -") for line in message.splitlines()]
+    noise = re.compile(
+        r"Subclasses are disabled|Subtypes:|Errors:|Does not validate|Given value type|Given value: Namespace"
+        r"|Problem with given|Expected a <class 'NoneType'>"
+    )
+    return re.sub(r"\s+", " ", " ".join(dict.fromkeys(line for line in lines if not noise.match(line))))
+
+
+def _without_strangers(message: str) -> str:
+    """Leave out the kinds that were not meant; where the name fits none of them, say it once, with all that there are.
+
+    A name that fits none is at the innermost place where names are compared, unless something else is wrong there.
+    """
+    found = list(_MISMATCH.finditer(message))
+    if not found:
+        return message
+    depth = max(len(each["indent"]) for each in found)
+    inner = [each for each in found if len(each["indent"]) == depth]
+    short = _MISMATCH.sub("", message)
+    if re.search(
+        r"is not accepted(?! as class_path)|Expected a <(?!class 'NoneType')|are required|must |Got value", short
+    ):
+        return short
+    names = ", ".join(each["names"] for each in inner)
+    return f"{short.rstrip()}\nexpected one of {names}. Got value: {inner[0]['value']}"
+
+
+def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield flags with their values, and words that are neither with None."""
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if equals and flag.startswith("-"):
+            yield flag, value
+        elif word in ("--config", "-c") or word.startswith(_UNIONS):
+            yield word, next(words, None)
+        else:
+            yield word, None
+
+
+def _nested(keys: Sequence[str], value: Any) -> Any:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def _merge(old: Any, new: Any) -> Any:
+    """Return a mapping with the entries of another one over its own, unless that one is of another kind."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    if any(new.get(name, old.get(name)) != old.get(name) for name in _NAMES):
+        return new
+    return {**old, **{key: _merge(old[key], value) if key in old else value for key, value in new.items()}}
+
+
+def _says_fusion(config: Any) -> bool:
+    for key in ("model", "config", "fusion"):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config is not None

@@ -1,0 +1,28 @@
+"""End a training that no longer becomes better."""
+
+from __future__ import annotations
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
+
+from mmer.training.say import say
+
+
+class StopEarly(EarlyStopping):
+    """End a training whose validation speakers are answered no better, and say so.
+
+    Args:
+        watch: The metric, as ``val/uar``.
+        patience: Validations without anything better that are waited for.
+    """
+
+    def __init__(self, watch: str, patience: int) -> None:
+        super().__init__(watch, patience=patience, mode="min" if watch.endswith("loss") else "max")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say that it was ended, and when."""
+        if self.stopped_epoch:
+            say(
+                f"note: stopped after {self.stopped_epoch + 1} epochs: {self.monitor} has not become better than "
+                f"{float(self.best_score):.3f} in {self.patience} validations"
+            )
