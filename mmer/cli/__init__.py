@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mmer import __version__
 from mmer.cli import (
+    baseline,
     calibrate,
     corpora,
     crossval,
@@ -19,6 +20,8 @@ from mmer.cli import (
     download,
     explain,
     faces,
+    features,
+    late,
     manifest,
     predict,
     prepare,
@@ -45,6 +48,9 @@ def main(args: Sequence[str] | None = None) -> int:
     predict.add(commands.add_parser("predict", help="recognise the emotion in video and sound files"))
     calibrate.add(commands.add_parser("calibrate", help="make a checkpoint's probabilities mean what they say"))
     crossval.add(commands.add_parser("crossval", help="train and test every fold of a protocol, and report on all"))
+    baseline.add(commands.add_parser("baseline", help="fit and score classical systems under the same protocols"))
+    late.add(commands.add_parser("late", help="combine systems into one, fitted on validation speakers alone"))
+    features.add(commands.add_parser("features", help="describe every step of a prepared folder's sounds"))
     explain.add(commands.add_parser("explain", help="draw how much each modality and each moment of files mattered"))
     doctor.add(commands.add_parser("doctor", help="check that this machine has what mmer needs"))
     return run(parser, parser.parse_args(args, argparse.Namespace(command=shlex.join(["mmer", *args]))))

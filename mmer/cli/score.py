@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is scored", "At least one; both options take several and may be repeated.")
     what.add_argument(
         "--checkpoint",
-        type=_named,
+        type=named,
         nargs="+",
         action="extend",
         metavar="[NAME=]FILE",
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--predictions",
-        type=_named,
+        type=named,
         nargs="+",
         action="extend",
         metavar="[NAME=]FILE",
@@ -107,7 +107,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     )
     measures.add_argument(
         "--log",
-        type=_named,
+        type=named,
         nargs="+",
         action="extend",
         metavar="[NAME=]DIR",
@@ -238,7 +238,7 @@ def _labels(text: str | None) -> tuple[str, ...] | None:
     return label_set(names(text) if "," in text else text).names
 
 
-def _named(text: str) -> Named:
+def named(text: str) -> Named:
     """Read ``[NAME=]PATH``; a path that exists may have an equals sign."""
     name, equals, path = text.partition("=")
     if not equals or not name or "/" in name or Path(text).exists():

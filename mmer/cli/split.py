@@ -21,8 +21,16 @@ _MOST_SPEAKERS = 6  # of a part that are named on the screen
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    default = SplitConfig()
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="prepared folder, manifest.csv or any table")
+    add_protocol(parser)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write all folds there: fold-1.csv, ..., folds.json")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the folds")
+    parser.set_defaults(run=_split)
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how clips are dealt."""
+    default = SplitConfig()
     parser.add_argument("--protocol", required=True, help=PROTOCOLS)
     parser.add_argument("--fold", type=positive, help="one fold alone, from 1; all of them where this is left out")
     for part in ("test", "validation", "train"):
@@ -34,9 +42,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duplicates", choices=("refuse", "drop"), default=default.duplicates, help="the same sound twice"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write all folds there: fold-1.csv, ..., folds.json")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the folds")
-    parser.set_defaults(run=_split)
+
+
+def split_config(args: argparse.Namespace) -> SplitConfig:
+    """Return how clips are dealt, of all the flags but ``--fold``."""
+    return SplitConfig(
+        protocol=args.protocol,
+        test=args.test or (),
+        validation=args.validation or (),
+        train=args.train,
+        column=args.column,
+        file=args.file,
+        seed=args.seed,
+        allow_leak=args.allow_leak,
+        duplicates=args.duplicates,
+    )
 
 
 def _split(args: argparse.Namespace) -> int:
@@ -46,7 +66,7 @@ def _split(args: argparse.Namespace) -> int:
         raise ConfigError("--output writes every fold of a protocol; leave --fold out")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise ConfigError(f"--output {args.output} is a file; name a folder")
-    rows, config = _read(args.manifest), _config(args)
+    rows, config = _read(args.manifest), split_config(args)
     folds, empty = deal_folds(rows, config, args.fold)
     for reason in empty:
         print(f"left out: {reason}", file=sys.stderr)
@@ -78,20 +98,6 @@ def _read(path: Path) -> Sequence[Row]:
     if not manifest.rows:
         raise CorpusError(f"the table {path} has no clips; give one that lists some")
     return manifest.rows
-
-
-def _config(args: argparse.Namespace) -> SplitConfig:
-    return SplitConfig(
-        protocol=args.protocol,
-        test=args.test or (),
-        validation=args.validation or (),
-        train=args.train,
-        column=args.column,
-        file=args.file,
-        seed=args.seed,
-        allow_leak=args.allow_leak,
-        duplicates=args.duplicates,
-    )
 
 
 def _print_folds(folds: Sequence[dict[str, Any]]) -> None:
