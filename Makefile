@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/python evaluate.py --checkpoint $(DEMO)/fit/checkpoints/best.ckpt --output $(DEMO)/report
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,8 +13,8 @@ import mmer
 PACKAGE = Path(mmer.__file__).parent
 
 FLOORS = (
-    ("emotions", "batch", "config", "errors", "atomic", "calibration"),
-    ("encoders", "fusion", "temporal", "media"),
+    ("emotions", "batch", "config", "errors", "atomic", "calibration", "tokenizer"),
+    ("encoders", "fusion", "temporal", "missing", "media"),
     ("model", "checkpoint", "data", "corpora"),
     ("evaluation", "inference", "baselines"),
     ("training",),

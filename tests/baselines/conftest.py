@@ -13,7 +13,7 @@ from mmer.corpora.manifest import Row, write_manifest
 from mmer.data.store import PreparedClip, clip_path, write_settings
 from mmer.evaluation.predictions import Predictions
 
-RATE = 16_000
+RATE = 8_000
 NAMES = ("high", "low", "noise")
 HERTZ = {"high": 1500.0, "low": 300.0, "noise": 0.0}
 

@@ -20,7 +20,7 @@ from mmer.baselines.late_forest import deal_roles, read_face
 from mmer.baselines.ranking import rank_descriptors
 from mmer.baselines.run import Work, run_classifier, run_forest_of_both
 from mmer.checkpoint import Card
-from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
+from mmer.config import FeaturesConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig
 from mmer.corpora.manifest import read_rows, write_manifest
 from mmer.corpora.splits import make_split
 from mmer.data.store import PreparedCorpus
@@ -165,10 +165,9 @@ def test_a_table_of_answers_is_a_face(tones: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_corpus_is_a_face(
     corpus: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    voice = WaveCNNConfig("wave_cnn", variant="tiny")
-    fusion = TransformerFusionConfig(dim=16, depth=1, heads=2)
-    config = ModelConfig({"voice": voice}, ("a", "b"), ClipConfig(seconds=0.2, sample_rate=16_000), fusion)
-    card = Card(config, PrepareConfig(), SplitConfig(), "", "", {}, [corpus])
+    face = FeaturesConfig("features", "face_posteriors", 3)
+    config = ModelConfig({"face": face}, ("a", "b"), fusion=TransformerFusionConfig(dim=16, depth=1, heads=2))
+    card = Card(config, PrepareConfig(features=("face_posteriors",)), SplitConfig(), "", "", {}, [corpus])
     monkeypatch.setattr(checkpoint, "read_checkpoint", lambda path: (build_model(config), card))
     path, prepared = tmp_path / "face.ckpt", PreparedCorpus.open(tones)
     path.touch()

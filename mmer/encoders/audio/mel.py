@@ -7,10 +7,10 @@ from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.transforms import MelSpectrogram
+from torchvision.models.convnext import LayerNorm2d
 
 from mmer.batch import Tokens
 from mmer.config import MelCNNConfig, MelConfig, MelPatchesConfig
