@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_positive, require_rate, require_sizes
 from mmer.config.clip import Modality
 from mmer.config.temporal import TemporalConfig
 
@@ -51,12 +51,12 @@ class WaveCNNConfig:
     """Video frames a second, by which ``frames`` is counted: RAVDESS's."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.dropout < 1, f"dropout={self.dropout} must lie in [0, 1)")
+        require_rate("dropout", self.dropout)
         require(
             self.frames is None or self.frames > 0,
             f"frames={self.frames} must be a number of video frames, as 16 or 64, or null for the whole window",
         )
-        require(self.frame_rate > 0, f"frame_rate={self.frame_rate} must be positive, in Hz")
+        require_positive("frame_rate", self.frame_rate, "Hz")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SpecAugmentConfig:
     def __post_init__(self) -> None:
         for name in ("bands", "band_width", "spans"):
             require(getattr(self, name) >= 0, f"spec_augment.{name}={getattr(self, name)} must not be negative")
-        require(0 <= self.span_share < 1, f"spec_augment.span_share={self.span_share} must lie in [0, 1)")
+        require_rate("spec_augment.span_share", self.span_share)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class MelConfig:
     """What training hides of it; null for nothing."""
 
     def __post_init__(self) -> None:
-        require(self.bins > 0, f"mel.bins={self.bins} must be positive")
+        require_positive("mel.bins", self.bins)
         require(
             0 < self.hop <= self.window, f"mel.hop={self.hop} must be positive and at most mel.window={self.window}"
         )
@@ -136,8 +136,8 @@ class MelCNNConfig:
             len(self.channels) > 0 and min(self.channels) > 0,
             f"channels={list(self.channels)} must be positive numbers, one for each stage, as [16, 32, 64]",
         )
-        require(self.dim > 0, f"dim={self.dim} must be positive")
-        require(0 <= self.dropout < 1, f"dropout={self.dropout} must lie in [0, 1)")
+        require_positive("dim", self.dim)
+        require_rate("dropout", self.dropout)
         require(
             self.window is None or self.window >= 2 * self.mel.hop,
             f"window={self.window} must be null or at least two columns of the spectrogram, {2 * self.mel.hop} s",
@@ -164,7 +164,7 @@ class MelPatchesConfig:
     """Width of the tokens."""
 
     def __post_init__(self) -> None:
-        require(min(self.bins, self.steps, self.dim) > 0, f"{self} has a size that is not positive")
+        require_sizes(self, self.bins, self.steps, self.dim)
         require(
             self.mel.bins % self.bins == 0,
             f"bins={self.bins} of a patch must divide mel.bins={self.mel.bins}; change one of them",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_rate
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AugmentConfig:
         for name in ("flip", "erase"):
             require(0 <= getattr(self, name) <= 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1]")
         for name in ("shift", "light", "jitter"):
-            require(0 <= getattr(self, name) < 1, f"augment.{name}={getattr(self, name)} must lie in [0, 1)")
+            require_rate(f"augment.{name}", getattr(self, name))
         for name in ("rotate", "gain", "rand_augment", "mixup", "cutmix"):
             require(getattr(self, name) >= 0, f"augment.{name}={getattr(self, name)} must not be negative")
         require(0 <= self.speed <= 0.5, f"augment.speed={self.speed} must lie in [0, 0.5]")

@@ -1,4 +1,4 @@
-"""What the configs share: a check of their values."""
+"""What the configs share: checks of their values."""
 
 from __future__ import annotations
 
@@ -13,3 +13,51 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise ConfigError(message)
+
+
+def require_positive(name: str, value: float, unit: str = "") -> None:
+    """Refuse a number that is not positive.
+
+    Args:
+        name: What the user calls it.
+        value: The number.
+        unit: Its unit, for the message.
+
+    Raises:
+        ConfigError: It is zero or negative.
+    """
+    ending = f", in {unit}" if unit else ""
+    require(value > 0, f"{name}={value} must be positive{ending}")
+
+
+def require_sizes(config: object, *sizes: int) -> None:
+    """Refuse a config one of whose sizes is not positive.
+
+    Raises:
+        ConfigError: A size is zero or negative.
+    """
+    require(min(sizes) > 0, f"{config} has a size that is not positive")
+
+
+def require_rate(name: str, value: float) -> None:
+    """Refuse a rate of dropout, or another share that must never be all.
+
+    Raises:
+        ConfigError: It does not lie in [0, 1).
+    """
+    require(0 <= value < 1, f"{name}={value} must lie in [0, 1)")
+
+
+def require_multiple(name: str, value: int, of: str, divisor: int) -> None:
+    """Refuse a number that another one does not divide.
+
+    Args:
+        name: What the user calls it.
+        value: The number.
+        of: What the user calls the other one.
+        divisor: The other one.
+
+    Raises:
+        ConfigError: There is a remainder.
+    """
+    require(value % divisor == 0, f"{name}={value} is not a multiple of {of}={divisor}; change one of them")

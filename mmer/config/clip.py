@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_positive
 
 Modality = Literal["video", "audio", "text"]
 """What a clip is made of; the same word in manifests, batches, configs and reports."""
@@ -30,7 +30,7 @@ class ClipConfig:
     """Most tokens of a clip's words; what is said beyond them is cut."""
 
     def __post_init__(self) -> None:
-        require(self.seconds > 0, f"clip.seconds={self.seconds} must be positive")
-        require(self.frames > 0, f"clip.frames={self.frames} must be positive")
-        require(self.sample_rate > 0, f"clip.sample_rate={self.sample_rate} must be positive, in Hz")
+        require_positive("clip.seconds", self.seconds)
+        require_positive("clip.frames", self.frames)
+        require_positive("clip.sample_rate", self.sample_rate, "Hz")
         require(self.tokens >= 8, f"clip.tokens={self.tokens} must be at least 8")

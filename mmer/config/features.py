@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_positive, require_rate
 from mmer.config.clip import is_stream_name
 from mmer.config.temporal import TemporalConfig
 
@@ -34,9 +34,9 @@ class FeaturesConfig:
             is_stream_name(self.features),
             f"features={self.features!r} is no name of a stream, such as 'action_units'",
         )
-        require(self.width > 0, f"width={self.width} must be positive")
+        require_positive("width", self.width)
         require(0 < self.percentile <= 100, f"percentile={self.percentile} must lie in (0, 100]")
-        require(0 <= self.dropout < 1, f"dropout={self.dropout} must lie in [0, 1)")
+        require_rate("dropout", self.dropout)
 
     @property
     def reads(self) -> str:

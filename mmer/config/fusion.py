@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require_multiple, require_positive, require_rate, require_sizes
 from mmer.config.temporal import TemporalConfig
 
 
@@ -26,9 +26,9 @@ class TransformerFusionConfig:
     """Longest stream, in tokens, that has time embeddings."""
 
     def __post_init__(self) -> None:
-        require(min(self.dim, self.depth, self.heads, self.max_tokens) > 0, f"{self} has a size that is not positive")
-        _check_heads(self.dim, self.heads)
-        _check_dropout(self.dropout)
+        require_sizes(self, self.dim, self.depth, self.heads, self.max_tokens)
+        require_multiple("fusion.dim", self.dim, "fusion.heads", self.heads)
+        require_rate("fusion.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class MeanFusionConfig:
     """Rate of dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        require(self.dim > 0, f"fusion.dim={self.dim} must be positive")
-        _check_dropout(self.dropout)
+        require_positive("fusion.dim", self.dim)
+        require_rate("fusion.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class CrossAttentionFusionConfig:
     """Longest stream, in tokens, that has time embeddings."""
 
     def __post_init__(self) -> None:
-        require(min(self.dim, self.depth, self.heads, self.max_tokens) > 0, f"{self} has a size that is not positive")
-        _check_heads(self.dim, self.heads)
-        _check_dropout(self.dropout)
+        require_sizes(self, self.dim, self.depth, self.heads, self.max_tokens)
+        require_multiple("fusion.dim", self.dim, "fusion.heads", self.heads)
+        require_rate("fusion.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class GatedFusionConfig:
     """Rate of dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        require(self.dim > 0, f"fusion.dim={self.dim} must be positive")
-        _check_dropout(self.dropout)
+        require_positive("fusion.dim", self.dim)
+        require_rate("fusion.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,11 @@ class EarlyFusionConfig:
     """Rate of dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        require(min(self.dim, self.steps) > 0, f"{self} has a size that is not positive")
-        _check_dropout(self.dropout)
+        require_sizes(self, self.dim, self.steps)
+        require_rate("fusion.dropout", self.dropout)
 
 
 FusionConfig = (
     TransformerFusionConfig | MeanFusionConfig | CrossAttentionFusionConfig | GatedFusionConfig | EarlyFusionConfig
 )
 """One way to fuse; ``kind`` says which."""
-
-
-def _check_heads(dim: int, heads: int) -> None:
-    require(dim % heads == 0, f"fusion.dim={dim} is not a multiple of fusion.heads={heads}; change one of them")
-
-
-def _check_dropout(dropout: float) -> None:
-    require(0 <= dropout < 1, f"fusion.dropout={dropout} must lie in [0, 1)")

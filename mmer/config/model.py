@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mmer.config.audio import SAMPLE_RATE, AudioConfig
-from mmer.config.checks import require
+from mmer.config.checks import require, require_rate
 from mmer.config.clip import ClipConfig
 from mmer.config.features import FeaturesConfig
 from mmer.config.fusion import EarlyFusionConfig, FusionConfig, MeanFusionConfig, TransformerFusionConfig
@@ -53,7 +53,7 @@ class ModelConfig:
             f"clip.sample_rate={self.clip.sample_rate}, and encoders of the voice are made for {SAMPLE_RATE} Hz; "
             "leave it there, and prepare the clips so",
         )
-        require(0 <= self.modality_dropout < 1, f"modality_dropout={self.modality_dropout} must lie in [0, 1)")
+        require_rate("modality_dropout", self.modality_dropout)
         require(
             self.missing == "dropout" or self.modality_dropout == 0,
             f"missing=copies and modality_dropout={self.modality_dropout} would hide modalities twice; "

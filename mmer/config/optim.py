@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_rate
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,4 @@ class AveragingConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.decay < 1, f"model.averaging.decay={self.decay} must lie in (0, 1)")
-        require(0 <= self.start < 1, f"model.averaging.start={self.start} must lie in [0, 1)")
+        require_rate("model.averaging.start", self.start)

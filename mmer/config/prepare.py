@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_positive
 from mmer.config.clip import Modality
 
 _MODALITIES = ", ".join(get_args(Modality))
@@ -56,8 +56,8 @@ class PrepareConfig:
         require(self.size >= 16, f"size={self.size} must be at least 16 pixels")
         require(0 <= self.margin <= 2, f"margin={self.margin} must lie in [0, 2]")
         require(1 <= self.quality <= 100, f"quality={self.quality} must lie in 1 to 100")
-        require(self.sample_rate > 0, f"sample_rate={self.sample_rate} must be positive, in Hz")
-        require(self.max_seconds > 0, f"max_seconds={self.max_seconds} must be positive")
+        require_positive("sample_rate", self.sample_rate, "Hz")
+        require_positive("max_seconds", self.max_seconds)
         for name in self.features:
             require(
                 name.isidentifier() and name.islower(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_rate, require_sizes
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class LSTMConfig:
     """Read forwards only, so that a step never depends on later ones."""
 
     def __post_init__(self) -> None:
-        require(min(self.width, self.depth) > 0, f"{self} has a size that is not positive")
-        require(0 <= self.dropout < 1, f"temporal.dropout={self.dropout} must lie in [0, 1)")
+        require_sizes(self, self.width, self.depth)
+        require_rate("temporal.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class SelfAttentionConfig:
     """Let a step look at earlier ones only."""
 
     def __post_init__(self) -> None:
-        require(min(self.width, self.depth, self.heads) > 0, f"{self} has a size that is not positive")
+        require_sizes(self, self.width, self.depth, self.heads)
         require(
             self.width % self.heads == 0 and self.width % 2 == 0,
             f"temporal.width={self.width} must be even and a multiple of temporal.heads={self.heads}; change one",
         )
-        require(0 <= self.dropout < 1, f"temporal.dropout={self.dropout} must lie in [0, 1)")
+        require_rate("temporal.dropout", self.dropout)
 
 
 TemporalConfig = LSTMConfig | SelfAttentionConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_positive, require_rate
 from mmer.config.clip import Modality
 from mmer.config.temporal import TemporalConfig
 
@@ -32,10 +32,10 @@ class TextConfig:
     """The network over the words; null leaves them as they are, for a fusion that reads words."""
 
     def __post_init__(self) -> None:
-        require(self.width > 0, f"width={self.width} must be positive")
+        require_positive("width", self.width)
         require(self.vocabulary >= 300, f"vocabulary={self.vocabulary} must be at least 300: 256 bytes and some words")
-        for name in ("dropout", "token_dropout"):
-            require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must lie in [0, 1)")
+        require_rate("dropout", self.dropout)
+        require_rate("token_dropout", self.token_dropout)
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ class TextHFConfig:
     def __post_init__(self) -> None:
         require(self.model != "", "model is empty; give a name on the Hugging Face hub, or a local folder")
         require(self.last_layers > 0, f"last_layers={self.last_layers} must be positive; trainable: none trains none")
-        require(0 <= self.token_dropout < 1, f"token_dropout={self.token_dropout} must lie in [0, 1)")
+        require_rate("token_dropout", self.token_dropout)

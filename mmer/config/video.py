@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from mmer.config.checks import require
+from mmer.config.checks import require, require_multiple, require_positive, require_rate, require_sizes
 from mmer.config.clip import Modality
 from mmer.config.temporal import TemporalConfig
 
@@ -30,7 +30,7 @@ class MViTConfig:
     """Rate of stochastic depth in the last block; it grows linearly from 0 in the first."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.drop_path < 1, f"drop_path={self.drop_path} must lie in [0, 1)")
+        require_rate("drop_path", self.drop_path)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class FramesConfig:
     """Network over the frames, as ``{kind: lstm, width: 256}``; null hands each frame on as it is."""
 
     def __post_init__(self) -> None:
-        require(self.size is None or self.size > 0, f"frames: size={self.size} must be positive, in pixels")
+        if self.size is not None:
+            require_positive("frames: size", self.size, "pixels")
         require(
             self.trainable == "all" or self.weights is not None,
             f"trainable={self.trainable} without weights would keep random filters; give weights, or trainable=all",
@@ -150,16 +151,9 @@ class VideoPatchesConfig:
     """Side of a patch, in pixels; must divide ``size``."""
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.frames, self.size, self.tubelet, self.patch)
-        require(min(sizes) > 0, f"{self} has a size that is not positive")
-        require(
-            self.frames % self.tubelet == 0,
-            f"video_patches: frames={self.frames} is not a multiple of tubelet={self.tubelet}; change one of them",
-        )
-        require(
-            self.size % self.patch == 0,
-            f"video_patches: size={self.size} is not a multiple of patch={self.patch}; change one of them",
-        )
+        require_sizes(self, self.width, self.frames, self.size, self.tubelet, self.patch)
+        require_multiple("video_patches: frames", self.frames, "tubelet", self.tubelet)
+        require_multiple("video_patches: size", self.size, "patch", self.patch)
 
 
 def _check_norm(norm: NormName | None, weights: str | None) -> None:
