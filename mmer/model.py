@@ -50,10 +50,10 @@ from mmer.errors import ConfigError
 from mmer.fusion.cross_attention import CrossAttentionFusion
 from mmer.fusion.early import EarlyFusion
 from mmer.fusion.gated import GatedFusion
-from mmer.fusion.mean import MeanFusion, mean_of_steps
+from mmer.fusion.mean import MeanFusion
 from mmer.fusion.transformer import TransformerFusion
 from mmer.missing import copy_batch, hide_modalities
-from mmer.temporal import Carried
+from mmer.temporal import Carried, mean_of_steps
 from mmer.tokenizer import Tokenizer
 
 Fusion = TransformerFusion | MeanFusion | CrossAttentionFusion | GatedFusion | EarlyFusion

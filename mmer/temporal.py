@@ -37,6 +37,27 @@ def build_temporal(dim: int, config: TemporalConfig) -> LSTM | SelfAttention:
             return SelfAttention(dim, config)
 
 
+def build_optional_temporal(dim: int, config: TemporalConfig | None) -> LSTM | SelfAttention | Unchanged:
+    """Build a network over steps of some width, or what leaves them as they are where the config is None."""
+    return Unchanged(dim) if config is None else build_temporal(dim, config)
+
+
+class Unchanged(nn.Module):
+    """No network: steps stay as they are.
+
+    Args:
+        dim: Width of the steps.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Return whole streams."""
+        return tokens
+
+
 class LSTM(nn.Module):
     """LSTM over the steps that are real, in order; the others are passed over and come out as zeros.
 
@@ -115,16 +136,7 @@ class SelfAttention(nn.Module):
         self.heads = config.heads
         self.project = nn.Linear(dim, config.width)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                config.width,
-                config.heads,
-                dim_feedforward=4 * config.width,
-                dropout=config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.depth)
+            transformer_layer(config.width, config.heads, config.dropout) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width)
 
@@ -163,6 +175,34 @@ class SelfAttention(nn.Module):
         return hidden.repeat_interleave(self.heads, dim=0)
 
 
+def transformer_layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
+    """Build a layer of a transformer: norms first, and a hidden layer of four times the width."""
+    return nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+
+
+def add_heard(
+    layer: nn.TransformerEncoderLayer, x: Float[Tensor, "b t d"], heard: Float[Tensor, "b t d"]
+) -> Float[Tensor, "b t d"]:
+    """Add what a layer's attention heard, and pass the steps through the rest of the layer."""
+    x = x + layer.dropout1(heard)
+    out = layer.linear2(layer.dropout(layer.activation(layer.linear1(layer.norm2(x)))))
+    return cast(Tensor, x + layer.dropout2(out))
+
+
+def mean_of_steps(tokens: Tokens) -> Float[Tensor, "b d"]:
+    """Return the mean of a stream's real tokens; zero where it has none."""
+    count = tokens.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.where(tokens.mask.unsqueeze(2), tokens.x, 0.0).sum(dim=1) / count
+
+
 def _attend(
     layer: nn.TransformerEncoderLayer,
     x: Float[Tensor, "b t d"],
@@ -172,9 +212,7 @@ def _attend(
     """Pass steps through a layer that looks at known ones."""
     keys = layer.norm1(known)
     heard = layer.self_attn(keys[:, known.shape[1] - x.shape[1] :], keys, keys, attn_mask=hidden, need_weights=False)[0]
-    x = x + layer.dropout1(heard)
-    out = layer.linear2(layer.dropout(layer.activation(layer.linear1(layer.norm2(x)))))
-    return cast(Tensor, x + layer.dropout2(out))
+    return add_heard(layer, x, heard)
 
 
 def _sines(steps: Int[Tensor, " t"], width: int) -> Float[Tensor, "t d"]:

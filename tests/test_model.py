@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from mmer.batch import Batch, Tokens
 from mmer.config import ModelConfig, MViTConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.errors import ConfigError
-from mmer.fusion.mean import mean_of_steps
 from mmer.missing import hide_modalities
 from mmer.model import EmotionModel, build_model
 
@@ -95,12 +94,6 @@ def test_streams_speak_alone_in_training_and_of_their_own_modality_only(model: E
     assert all(logits.shape == (CLIPS, 8) for logits in before.values())
     same(after["voice"], before["voice"])
     assert (after["face"] - before["face"])[:2].abs().max() > 1e-3
-
-
-def test_a_stream_alone_is_the_mean_of_its_real_tokens() -> None:
-    x = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
-    mask = torch.tensor([[True, True, False], [False, False, False]])
-    assert mean_of_steps(Tokens(x, mask)).tolist() == [[2.0], [0.0]]
 
 
 # --- what never matters

@@ -7,7 +7,7 @@ from torch import Tensor
 from mmer.batch import Tokens
 from mmer.config import LSTMConfig, SelfAttentionConfig, TemporalConfig
 from mmer.errors import ConfigError
-from mmer.temporal import LSTM, SelfAttention, build_temporal
+from mmer.temporal import LSTM, SelfAttention, build_optional_temporal, build_temporal, mean_of_steps
 
 CONFIGS: dict[str, TemporalConfig] = {
     f"{kind} {'causal' if causal else 'both ways'}": config
@@ -32,6 +32,19 @@ def some_tokens(steps: int = 7) -> Tokens:
     mask[1, [0, 3, steps - 1]] = False
     mask[2] = False
     return Tokens(torch.randn(3, steps, 5), mask)
+
+
+@pytest.mark.parametrize("hidden", [100.0, torch.inf, torch.nan])
+def test_the_mean_of_a_stream_is_that_of_its_real_steps(hidden: float) -> None:
+    x = torch.tensor([[[1.0], [3.0], [hidden]], [[5.0], [5.0], [5.0]]])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert mean_of_steps(Tokens(x, mask)).tolist() == [[2.0], [0.0]]
+
+
+def test_without_a_network_steps_stay_as_they_are_and_nothing_is_kept() -> None:
+    none, tokens = build_optional_temporal(5, None), some_tokens()
+    assert none(tokens) is tokens and none.dim == 5
+    assert not none.state_dict()
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

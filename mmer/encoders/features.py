@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import FeaturesConfig
-from mmer.temporal import build_temporal
+from mmer.temporal import build_optional_temporal
 
 
 class Features(nn.Module):
@@ -32,8 +32,8 @@ class Features(nn.Module):
         self.register_buffer("steps", torch.tensor(torch.inf))
         self.percentile = config.percentile
         self.dropout = nn.Dropout(config.dropout)
-        self.temporal = None if config.temporal is None else build_temporal(config.width, config.temporal)
-        self.dim = config.width if self.temporal is None else self.temporal.dim
+        self.temporal = build_optional_temporal(config.width, config.temporal)
+        self.dim = self.temporal.dim
 
     def fit(self, mean: Float[Tensor, " f"], deviation: Float[Tensor, " f"], steps: int) -> None:
         """Take up what the training clips say.
@@ -52,5 +52,5 @@ class Features(nn.Module):
         """Encode streams; steps where the mask is False never matter."""
         mask = mask & (torch.arange(x.shape[1], device=x.device) < self.steps)
         x = torch.where(mask.unsqueeze(2), (x - self.mean) * self.scale, 0.0)
-        tokens = Tokens(self.dropout(x), mask)
-        return tokens if self.temporal is None else self.temporal(tokens)
+        tokens: Tokens = self.temporal(Tokens(self.dropout(x), mask))
+        return tokens

@@ -1,8 +1,10 @@
-"""Norms of pretrained networks, so that a clip's answer never depends on the clips beside it."""
+"""Norms by which a clip's answer never depends on the clips beside it."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmer.config import FramesConfig, ResNet3DConfig
@@ -37,6 +39,14 @@ def group_norm(channels: int) -> nn.GroupNorm:
     """Return a GroupNorm in groups of about 16 channels."""
     groups = next(count for count in range(max(1, channels // 16), 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
+
+
+def standardise(x: Float[Tensor, "*b n"], mask: Bool[Tensor, "*#b n"], eps: float = 1e-5) -> Float[Tensor, "*b n"]:
+    """Bring the real values of each row to mean 0 and deviation 1; the others become zeros."""
+    count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
+    mean = torch.where(mask, x, 0.0).sum(dim=-1, keepdim=True) / count
+    variance = torch.where(mask, (x - mean).square(), 0.0).sum(dim=-1, keepdim=True) / count
+    return torch.where(mask, (x - mean) / (variance + eps).sqrt(), 0.0)
 
 
 def _with_activation(norm: nn.GroupNorm, replaced: nn.Module) -> nn.Module:

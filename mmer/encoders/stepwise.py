@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer.batch import Tokens
+from mmer.temporal import mean_of_steps
 
 
 class Stepwise(nn.Module):
@@ -39,6 +39,5 @@ class Stepwise(nn.Module):
         missing = -x.shape[1] % self.samples
         steps, keep = (F.pad(each, (0, missing)).view(len(x), -1, self.samples) for each in (x, mask))
         tokens: Tokens = self.encoder(steps.flatten(0, 1), keep.flatten(0, 1))
-        count = tokens.mask.sum(dim=1, keepdim=True)
-        mean = torch.where(tokens.mask.unsqueeze(2), tokens.x, 0.0).sum(dim=1) / count.clamp(min=1)
-        return Tokens(mean.view(*keep.shape[:2], -1), (count > 0).view(keep.shape[:2]))
+        real = tokens.mask.any(dim=1).view(keep.shape[:2])
+        return Tokens(mean_of_steps(tokens).view(*real.shape, -1), real)

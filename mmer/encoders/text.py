@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmer.batch import Tokens
 from mmer.config import TextConfig
 from mmer.encoders.masking import TokenDropout
-from mmer.temporal import build_temporal
+from mmer.temporal import build_optional_temporal
 from mmer.tokenizer import Tokenizer
 
 
@@ -26,12 +26,12 @@ class Text(nn.Module):
         self.hide = TokenDropout(config.token_dropout, tokenizer.special)
         self.embedding = nn.Embedding(tokenizer.size, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.temporal = None if config.temporal is None else build_temporal(config.width, config.temporal)
-        self.dim = config.width if self.temporal is None else self.temporal.dim
+        self.temporal = build_optional_temporal(config.width, config.temporal)
+        self.dim = self.temporal.dim
 
     def forward(self, x: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> Tokens:
         """Encode token ids; those where the mask is False never matter."""
         mask = self.hide(x, mask)
         words = self.dropout(self.embedding(torch.where(mask, x, 0)))
-        tokens = Tokens(torch.where(mask.unsqueeze(2), words, 0.0), mask)
-        return tokens if self.temporal is None else self.temporal(tokens)
+        tokens: Tokens = self.temporal(Tokens(torch.where(mask.unsqueeze(2), words, 0.0), mask))
+        return tokens

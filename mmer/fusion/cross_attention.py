@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import CrossAttentionFusionConfig
-from mmer.fusion.embedding import StreamEmbedding
+from mmer.fusion.embedding import embed_each
 from mmer.fusion.mean import mean_of_streams, present
 
 _Weights = dict[str, dict[str, Tensor]]  # of each stream and each partner: who looked at what, [b t n]
@@ -31,15 +31,13 @@ class CrossAttentionFusion(nn.Module):
     def __init__(self, dims: Mapping[str, int], config: CrossAttentionFusionConfig) -> None:
         super().__init__()
         self.dim = config.dim
-        self.streams = nn.ModuleDict(
-            {name: StreamEmbedding(dim, config.dim, config.max_tokens) for name, dim in dims.items()}
-        )
+        self.streams = embed_each(dims, config.dim, config.max_tokens)
         self.layers = nn.ModuleList(CrossLayer(tuple(dims), config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
         """Fuse the streams; tokens whose mask is False never matter, and a clip without any becomes zeros."""
-        tokens = {name: embed(streams[name]) for name, embed in self.streams.items()}
+        tokens: dict[str, Tokens] = self.streams(streams)
         for layer in self.layers:
             tokens = layer(tokens)
         return self._mean(tokens)
@@ -54,7 +52,7 @@ class CrossAttentionFusion(nn.Module):
             The fused vector, and the share that went to each token of each stream. They add up to 1, unless the clip
             has no token at all.
         """
-        tokens, weights = {name: embed(streams[name]) for name, embed in self.streams.items()}, []
+        tokens, weights = self.streams(streams), []
         for layer in self.layers:
             tokens, weight = cast(CrossLayer, layer).look(tokens)
             weights.append(weight)

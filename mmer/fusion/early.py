@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import EarlyFusionConfig
-from mmer.fusion.embedding import StreamProjection
-from mmer.fusion.mean import mean_of_steps
-from mmer.temporal import Carried, build_temporal
+from mmer.fusion.embedding import project_each
+from mmer.temporal import Carried, build_temporal, mean_of_steps
 
 
 class EarlyFusion(nn.Module):
@@ -28,7 +27,7 @@ class EarlyFusion(nn.Module):
     def __init__(self, dims: Mapping[str, int], config: EarlyFusionConfig) -> None:
         super().__init__()
         self.clock = config.steps
-        self.streams = nn.ModuleDict({name: StreamProjection(dim, config.dim) for name, dim in dims.items()})
+        self.streams = project_each(dims, config.dim)
         self.temporal = build_temporal(len(dims) * (config.dim + 1), config.temporal)
         self.dim = self.temporal.dim
 
@@ -59,8 +58,8 @@ class EarlyFusion(nn.Module):
 
     def _side_by_side(self, streams: Mapping[str, Tokens], extents: Mapping[str, Tensor], steps: int) -> Tokens:
         aligned = [
-            align(project(streams[name]), extents[name], steps, causal=self.temporal.causal)
-            for name, project in self.streams.items()
+            align(tokens, extents[name], steps, causal=self.temporal.causal)
+            for name, tokens in self.streams(streams).items()
         ]
         there = torch.stack([tokens.mask for tokens in aligned], dim=2)  # [b t n]
         x = torch.cat([*(tokens.x for tokens in aligned), there.to(aligned[0].x.dtype)], dim=2)

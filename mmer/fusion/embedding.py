@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -58,3 +60,21 @@ class StreamEmbedding(nn.Module):
         if steps > len(self.time):
             raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
         return Tokens(self.project(tokens).x + self.stream + self.time[:steps], tokens.mask)
+
+
+class EachStream(nn.ModuleDict):
+    """A network for each stream, by the stream's name."""
+
+    def forward(self, streams: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Pass each stream through its own network."""
+        return {name: network(streams[name]) for name, network in self.items()}
+
+
+def project_each(dims: Mapping[str, int], width: int) -> EachStream:
+    """Build what brings streams of some widths to a common one."""
+    return EachStream({name: StreamProjection(dim, width) for name, dim in dims.items()})
+
+
+def embed_each(dims: Mapping[str, int], width: int, max_tokens: int) -> EachStream:
+    """Build what brings streams to a common width and says which stream and which step each token is."""
+    return EachStream({name: StreamEmbedding(dim, width, max_tokens) for name, dim in dims.items()})

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import GatedFusionConfig
-from mmer.fusion.embedding import StreamProjection
-from mmer.fusion.mean import mean_of_steps, present
+from mmer.fusion.embedding import project_each
+from mmer.fusion.mean import present
+from mmer.temporal import mean_of_steps
 
 
 class GatedFusion(nn.Module):
@@ -27,7 +28,7 @@ class GatedFusion(nn.Module):
     def __init__(self, dims: Mapping[str, int], config: GatedFusionConfig) -> None:
         super().__init__()
         self.dim = config.dim
-        self.streams = nn.ModuleDict({name: StreamProjection(dim, config.dim) for name, dim in dims.items()})
+        self.streams = project_each(dims, config.dim)
         self.gate = nn.Linear(len(dims) * config.dim, len(dims) * config.dim)
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
@@ -46,7 +47,7 @@ class GatedFusion(nn.Module):
 
     def _fuse(self, streams: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b n d"]]:
         """Return the fused vector and the gates."""
-        projected = {name: project(streams[name]) for name, project in self.streams.items()}
+        projected = self.streams(streams)
         vectors = torch.stack([mean_of_steps(tokens) for tokens in projected.values()], dim=1)  # [b n d]
         gates = _masked_softmax(self.gate(vectors.flatten(1)).view_as(vectors), present(projected))
         return (gates * vectors.tanh()).sum(dim=1), gates

@@ -1,4 +1,4 @@
-"""Means: over the steps of a stream, and over the streams that a clip has."""
+"""The mean over the streams that a clip has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import MeanFusionConfig
-from mmer.fusion.embedding import StreamProjection
+from mmer.fusion.embedding import project_each
+from mmer.temporal import mean_of_steps
 
 
 class MeanFusion(nn.Module):
@@ -24,11 +25,11 @@ class MeanFusion(nn.Module):
     def __init__(self, dims: Mapping[str, int], config: MeanFusionConfig) -> None:
         super().__init__()
         self.dim = config.dim
-        self.streams = nn.ModuleDict({name: StreamProjection(dim, config.dim) for name, dim in dims.items()})
+        self.streams = project_each(dims, config.dim)
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
         """Fuse the streams; tokens whose mask is False never matter, and a clip without any becomes zeros."""
-        return mean_of_streams({name: project(streams[name]) for name, project in self.streams.items()})
+        return mean_of_streams(self.streams(streams))
 
     def attend(self, streams: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b d"], dict[str, Float[Tensor, "b t"]]]:
         """Fuse the streams; every token counts the same, so that there are no shares to tell."""
@@ -36,15 +37,9 @@ class MeanFusion(nn.Module):
 
     def steps(self, streams: Mapping[str, Tokens]) -> Tokens:
         """Return the steps of the only stream, before their mean."""
-        ((name, project),) = self.streams.items()
-        projected: Tokens = project(streams[name])
-        return projected
-
-
-def mean_of_steps(tokens: Tokens) -> Float[Tensor, "b d"]:
-    """Return the mean of a stream's real tokens; zero where it has none."""
-    count = tokens.mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return (tokens.x * tokens.mask.unsqueeze(2)).sum(dim=1) / count
+        projected: dict[str, Tokens] = self.streams(streams)
+        (tokens,) = projected.values()
+        return tokens
 
 
 def mean_of_streams(streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import TransformerFusionConfig
-from mmer.fusion.embedding import StreamEmbedding
+from mmer.fusion.embedding import embed_each
+from mmer.temporal import add_heard, transformer_layer
 
 
 class TransformerFusion(nn.Module):
@@ -26,21 +27,13 @@ class TransformerFusion(nn.Module):
     def __init__(self, dims: Mapping[str, int], config: TransformerFusionConfig) -> None:
         super().__init__()
         self.dim = config.dim
-        self.streams = nn.ModuleDict(
-            {name: StreamEmbedding(dim, config.dim, config.max_tokens) for name, dim in dims.items()}
-        )
+        self.streams = embed_each(dims, config.dim, config.max_tokens)
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, config.dim))
-        layer = nn.TransformerEncoderLayer(
-            config.dim,
-            config.heads,
-            dim_feedforward=4 * config.dim,
-            dropout=config.dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
         self.transformer = nn.TransformerEncoder(
-            layer, config.depth, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
+            transformer_layer(config.dim, config.heads, config.dropout),
+            config.depth,
+            norm=nn.LayerNorm(config.dim),
+            enable_nested_tensor=False,
         )
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
@@ -77,7 +70,7 @@ class TransformerFusion(nn.Module):
         self, streams: Mapping[str, Tokens]
     ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"], dict[str, int]]:
         """Return the query and the embedded tokens of all streams in a row, their mask, and each stream's steps."""
-        tokens = {name: embed(streams[name]) for name, embed in self.streams.items()}
+        tokens = self.streams(streams)
         batch = len(next(iter(tokens.values())).x)
         query = self.query.expand(batch, -1, -1)
         always = torch.ones(batch, 1, dtype=torch.bool, device=query.device)
@@ -92,5 +85,4 @@ def _attend(
     """Pass tokens through a layer in evaluation mode; return its heads' mean attention too, a row for each query."""
     h = layer.norm1(x)
     attended, weight = layer.self_attn(h, h, h, key_padding_mask=~mask, need_weights=True)
-    x = x + attended
-    return x + layer.linear2(layer.activation(layer.linear1(layer.norm2(x)))), weight
+    return add_heard(layer, x, attended), weight

@@ -16,7 +16,8 @@ from mmer.batch import Tokens
 from mmer.config import MelCNNConfig, MelConfig, MelPatchesConfig
 from mmer.config.audio import SAMPLE_RATE
 from mmer.encoders.masking import SpecAugment
-from mmer.temporal import build_temporal
+from mmer.encoders.norms import standardise
+from mmer.temporal import build_optional_temporal, mean_of_steps
 
 _FLOOR = 1e-5
 """Smallest energy of a band whose logarithm is told from silence."""
@@ -65,11 +66,8 @@ class LogMel(nn.Module):
 
 def _standardised(mel: Float[Tensor, "b f t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b f t"]:
     """Bring each clip's real columns to mean 0 and deviation 1, all bands together: the spectrum keeps its tilt."""
-    real = mask.unsqueeze(1)
-    count = (mask.sum(dim=1) * mel.shape[1]).clamp(min=1).view(-1, 1, 1)
-    mean = torch.where(real, mel, 0.0).sum(dim=(1, 2), keepdim=True) / count
-    variance = torch.where(real, (mel - mean).square(), 0.0).sum(dim=(1, 2), keepdim=True) / count
-    return (mel - mean) / (variance + 1e-5).sqrt()
+    real = mask.unsqueeze(1).expand_as(mel)
+    return standardise(mel.flatten(1), real.flatten(1)).view_as(mel)
 
 
 class MelCNN(nn.Module):
@@ -92,14 +90,14 @@ class MelCNN(nn.Module):
         bins = -(-config.mel.bins // 2 ** (len(config.channels) + 1))
         self.project = nn.Linear(widths[-1] * bins, config.dim)
         self.window = None if config.window is None else round(config.window / config.mel.hop)
-        self.temporal = None if config.temporal is None else build_temporal(config.dim, config.temporal)
-        self.dim = config.dim if self.temporal is None else self.temporal.dim
+        self.temporal = build_optional_temporal(config.dim, config.temporal)
+        self.dim = self.temporal.dim
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""
         mel, mask = self.mel(x, mask)
         tokens = self.encode(mel, mask) if self.window is None else self._encode_windows(mel, mask, self.window)
-        return tokens if self.temporal is None else self.temporal(tokens)
+        return cast(Tokens, self.temporal(tokens))
 
     def encode(self, mel: Float[Tensor, "b f t"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode spectrograms, a token for each step of the last stage."""
@@ -113,10 +111,9 @@ class MelCNN(nn.Module):
     def _encode_windows(self, mel: Float[Tensor, "b f t"], mask: Bool[Tensor, "b t"], size: int) -> Tokens:
         """Encode windows of spectrograms, each a token: the mean of its real steps."""
         windows, keep = _windows(mel, mask, size)
-        clips, count = keep.shape[:2]
         tokens = self.encode(windows.flatten(0, 1), keep.flatten(0, 1))
-        x = tokens.x.sum(dim=1) / tokens.mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return Tokens(x.view(clips, count, -1), keep.any(dim=2))
+        real = keep.any(dim=2)
+        return Tokens(mean_of_steps(tokens).view(*real.shape, -1), real)
 
 
 def _windows(

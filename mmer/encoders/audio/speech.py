@@ -14,6 +14,7 @@ from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from mmer.batch import Tokens
 from mmer.config import SpeechConfig, SpeechVariant
+from mmer.encoders.norms import standardise
 from mmer.encoders.weights import State, load_weights
 from mmer.errors import ConfigError
 
@@ -69,7 +70,7 @@ class Speech(nn.Module):
         """Return what enters the transformer and what leaves each of its layers, [b t d], and which steps are real."""
         x = torch.where(mask, x, 0.0)
         if self.normalise:
-            x = _standardised(x, mask)
+            x = standardise(x, mask)
         h, mask = self._extract(x, mask)
         h = self.network.encoder.feature_projection(h) * mask.unsqueeze(2)
         transformer = self.network.encoder.transformer
@@ -141,15 +142,7 @@ def _covered(mask: Bool[Tensor, "b n"], kernel: int, stride: int) -> Bool[Tensor
 
 def _norm_over_time(h: Float[Tensor, "b c n"], mask: Bool[Tensor, "b n"], norm: nn.GroupNorm) -> Float[Tensor, "b c n"]:
     """Apply a GroupNorm of one channel a group over the real steps alone."""
-    return _standardised(h, mask.unsqueeze(1), norm.eps) * norm.weight.unsqueeze(1) + norm.bias.unsqueeze(1)
-
-
-def _standardised(x: Float[Tensor, "*b n"], mask: Bool[Tensor, "*#b n"], eps: float = 1e-5) -> Float[Tensor, "*b n"]:
-    """Bring the real values of each row to mean 0 and deviation 1."""
-    count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
-    mean = torch.where(mask, x, 0.0).sum(dim=-1, keepdim=True) / count
-    variance = torch.where(mask, (x - mean).square(), 0.0).sum(dim=-1, keepdim=True) / count
-    return torch.where(mask, (x - mean) / (variance + eps).sqrt(), 0.0)
+    return standardise(h, mask.unsqueeze(1), norm.eps) * norm.weight.unsqueeze(1) + norm.bias.unsqueeze(1)
 
 
 def _field(blocks: Sequence[tuple[int, int]]) -> int:

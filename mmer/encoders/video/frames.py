@@ -16,7 +16,7 @@ from mmer.encoders.norms import keeps_batch_norm, replace_batch_norm, settle_bat
 from mmer.encoders.video.pixels import FrameInput
 from mmer.encoders.weights import Fetchers, State, load_weights, refuse_group_norm
 from mmer.errors import ConfigError
-from mmer.temporal import build_temporal
+from mmer.temporal import Unchanged, build_optional_temporal
 
 
 @runtime_checkable
@@ -46,18 +46,18 @@ class PerFrame(nn.Module):
         super().__init__()
         self.input = pixels
         self.network = network
-        self.temporal = None if temporal is None else build_temporal(network.dim, temporal)
-        self.dim = network.dim if self.temporal is None else self.temporal.dim
+        self.temporal = build_optional_temporal(network.dim, temporal)
+        self.dim = self.temporal.dim
 
     @property
     def layers(self) -> list[nn.Module]:
         """Its blocks from input to output, for learning rates that fall towards the input."""
-        return [*self.network.layers, *([] if self.temporal is None else [self.temporal])]
+        return [*self.network.layers, *([] if isinstance(self.temporal, Unchanged) else [self.temporal])]
 
     def forward(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode clips."""
-        tokens = self.describe(x, mask)
-        return tokens if self.temporal is None else self.temporal(tokens)
+        tokens: Tokens = self.temporal(self.describe(x, mask))
+        return tokens
 
     def describe(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Return what the network over single frames says of each, before any network over them."""
