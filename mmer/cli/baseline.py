@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmer.cli.parser import add_device, add_workers, names, natural, positive
-from mmer.cli.scores import show
+from mmer.cli.parser import add_device, add_results, add_seeds, add_workers, check_folder, labels
+from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.cli.split import add_protocol, split_config
-from mmer.emotions import label_set
-from mmer.errors import ConfigError
 
 if TYPE_CHECKING:  # they load scikit-learn, and --help is quick
     from mmer.baselines.ranking import Ranked
@@ -60,23 +58,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="prepared folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add_results(parser)
     add_protocol(parser)
 
 
 def _add_others(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=natural, nargs="+", default=[0], metavar="SEED", help="of searches and forests")
+    add_seeds(parser, "of searches and forests")
     parser.add_argument("--labels", default="ravdess8", help="label set, or class names with commas")
     parser.add_argument(
         "--cache", type=Path, metavar="FILE", help="descriptors of the sounds; without this DATA.voice.npz, beside DATA"
     )
-    parser.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
-    parser.add_argument(
-        "--format",
-        choices=("table", "json", "markdown", "latex"),
-        default="table",
-        help="how to print the scores; json is metrics.json, and nothing else is printed",
-    )
+    add_resamples(parser)
+    add_scores_format(parser)
     add_workers(parser)
     parser.set_defaults(run=_baseline)
 
@@ -85,8 +78,7 @@ def _baseline(args: argparse.Namespace) -> int:
     from mmer.baselines.extra import check_extra
 
     check_extra("librosa", "sklearn")
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    check_folder(args.output)
     work = _work(args)
     metrics, ranked = _run(args, work).write(args.output, work, command=args.command, resamples=args.resamples)
     if args.format == "table":
@@ -99,7 +91,7 @@ def _work(args: argparse.Namespace) -> Work:
     from mmer.baselines.run import Work
 
     return Work(
-        label_set(names(args.labels) if "," in args.labels else args.labels),
+        labels(args.labels),
         split_config(args),
         fold=args.fold,
         seeds=tuple(dict.fromkeys(args.seeds)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mmer.calibration import CalibrationMethod
-from mmer.cli.parser import add_device, natural, positive, red
+from mmer.cli.parser import add_format, add_inference, red
 from mmer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
     parser.add_argument("--data.root", dest="root", type=Path, help="prepared folder, if not the one it was trained on")
     parser.add_argument("--output", type=Path, metavar="NEW.ckpt", help="file to write, if not the checkpoint itself")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the numbers")
-    parser.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
-    parser.add_argument("--workers", type=natural, default=0, help="processes that read clips")
-    add_device(parser)
+    add_format(parser, "the numbers")
+    add_inference(parser)
     parser.set_defaults(run=_calibrate)
 
 

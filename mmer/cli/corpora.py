@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from mmer.cli.parser import add_format
 from mmer.corpora.catalogue import CORPORA, Corpus, find_corpus
 
 _INDENT = 12  # columns before what is said of a corpus
@@ -19,7 +20,7 @@ _COLUMNS = ("name", "holds", "clips", "speakers", "classes", "title")
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="tell of these alone")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
+    add_format(parser, "them")
     parser.set_defaults(run=_corpora)
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mmer.cli.parser import add_degrade, add_device, natural, positive, red
-from mmer.cli.scores import show
+from mmer.cli.parser import add_degrade, add_device, add_results, add_seeds, check_folder, positive, red
+from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.corpora.manifest import listed
 from mmer.corpora.protocols import PROTOCOLS
 from mmer.errors import ConfigError, CrossvalError
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is trained")
     what.add_argument("--config", type=Path, metavar="FILE", help="settings of train.py, a YAML")
     what.add_argument("--protocol", metavar="NAME", help=PROTOCOLS)
-    what.add_argument("--seeds", type=natural, nargs="+", default=[0], metavar="SEED", help="seeds of the trainings")
+    add_seeds(what, "seeds of the trainings")
     what.add_argument("--data.root", dest="root", metavar="DIR", help="prepared folder, if not the config's")
     what.add_argument(
         "--duplicates", choices=("refuse", "drop"), help="the same sound twice, if not as the config says"
@@ -50,20 +50,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="calibrate each fold on its validation speakers",
     )
     add_degrade(measures)
-    measures.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
+    add_resamples(measures)
     work = parser.add_argument_group("who does what")
-    work.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the cross-validation")
+    add_results(work, "folder of the cross-validation")
     work.add_argument("--jobs", type=positive, default=1, metavar="N", help="tasks at once; they share the cores")
     work.add_argument("--tasks", type=positive, nargs="+", metavar="N", help="do these alone, as a cluster's job")
     work.add_argument("--join", action="store_true", help="train nothing: pool what is finished, and write the report")
     work.add_argument("--partial", action="store_true", help="join although tasks are missing; the report says so")
     work.add_argument("--dry-run", action="store_true", help="show the plan and what it costs, and do nothing")
-    work.add_argument(
-        "--format",
-        choices=("table", "json", "markdown", "latex"),
-        default="table",
-        help="how to print the scores, or the plan; json is metrics.json, and nothing else is printed",
-    )
+    add_scores_format(work, "the scores, or the plan")
     add_device(work)
     parser.set_defaults(run=_crossval)
 
@@ -132,8 +127,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--partial is for --join; leave it out")
     if args.config is not None and not args.config.is_file():
         raise ConfigError(f"--config {args.config} does not exist; name a YAML of train.py's settings")
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    check_folder(args.output)
 
 
 def _plan(args: argparse.Namespace) -> Plan:

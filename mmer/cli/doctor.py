@@ -6,11 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from mmer.cli.parser import add_format
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="where runs will be written")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the findings")
+    add_format(parser, "the findings")
     parser.set_defaults(run=_doctor)
 
 

@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmer.cli.parser import add_device
+from mmer.cli.parser import add_device, add_format, check_folder
 from mmer.cli.predict import add_modalities, complain, describe, warn_of
-from mmer.errors import ClipError, ConfigError
+from mmer.errors import ClipError
 
 if TYPE_CHECKING:
     from mmer.checkpoint import Card
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="video or sound files")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that train.py wrote")
     parser.add_argument("--output", type=Path, required=True, help="folder for the pictures and numbers of each file")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the numbers")
+    add_format(parser, "the numbers")
     add_modalities(parser)
     add_device(parser)
     parser.set_defaults(run=_explain)
@@ -35,8 +35,7 @@ def _explain(args: argparse.Namespace) -> int:
 
     from mmer.inference.predictor import Predictor
 
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    check_folder(args.output)
     predictor = Predictor.from_checkpoint(args.checkpoint, args.device)
     warn_of(predictor.card)
     found, failed = [], False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import numpy as np
 
+from mmer.cli.parser import add_format
 from mmer.config import PrepareConfig
 from mmer.errors import ClipError
 
@@ -46,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--align", action=argparse.BooleanOptionalAction, default=default.align, help="level the eyes")
     parser.add_argument("--max-seconds", type=float, default=default.max_seconds, help="longest video accepted")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the findings")
+    add_format(parser, "the findings")
     parser.set_defaults(run=_faces)
 
 

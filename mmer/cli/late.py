@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmer.cli.parser import add_device, natural, positive
+from mmer.cli.parser import add_inference, add_results, check_folder, natural
 from mmer.cli.score import Named, named
-from mmer.cli.scores import show
+from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.errors import ConfigError, CrossvalError
 
 if TYPE_CHECKING:  # they load torch, and --help is quick
@@ -34,19 +34,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="logistic",
         help="mean of the probabilities, or what is fitted on them: logistic regression or a random forest",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add_results(parser)
     parser.add_argument("--data.root", dest="root", type=Path, help="prepared folder, if not the checkpoints' own")
     parser.add_argument("--seed", type=natural, default=0, help="of the search and of forests")
-    parser.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
-    parser.add_argument(
-        "--format",
-        choices=("table", "json", "markdown", "latex"),
-        default="table",
-        help="how to print the scores; json is metrics.json, and nothing else is printed",
-    )
-    parser.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
-    parser.add_argument("--workers", type=natural, default=0, help="processes that read clips")
-    add_device(parser)
+    add_resamples(parser)
+    add_scores_format(parser)
+    add_inference(parser)
     parser.set_defaults(run=_late)
 
 
@@ -61,8 +54,7 @@ def _late(args: argparse.Namespace) -> int:
         check_extra("sklearn")
     if len(args.members) < 2:
         raise ConfigError("one system is not combined with anything; name two or more")
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    check_folder(args.output)
     combined = combine(align(_read(args)), args.method, seed=args.seed)
     metrics = measure([combined.system], resamples=args.resamples, command=args.command)
     Evaluation(metrics, [combined.system]).write(args.output)

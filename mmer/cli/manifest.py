@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmer.cli.parser import add_format, add_strict, labels, named_path
 from mmer.corpora.catalogue import CORPORA, Corpus, find_corpus
 from mmer.corpora.join import join
 from mmer.corpora.manifest import Manifest, Row, reading_order, write_manifest
-from mmer.emotions import label_set
 from mmer.errors import ClipError, ConfigError, CorpusError
 
 _NAMED = 30  # speakers whose clips are counted one by one
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        type=_source,
+        type=named_path("KIND=SRC", "ravdess=RAVDESS_FOLDER"),
         metavar="KIND=SRC",
         help=f"a corpus and where it lies, as ravdess=RAVDESS_FOLDER; KIND is one of {kinds}",
     )
@@ -40,16 +40,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="an option of a corpus, as ravdess.channel=both; mmer corpora lists them; may be repeated",
     )
     parser.add_argument("--labels", help="label set, or class names with commas, that must know every label")
-    parser.add_argument("--strict", action="store_true", help="exit with code 3 where a clip is left out")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the counts")
+    add_strict(parser)
+    add_format(parser, "the counts")
     parser.set_defaults(run=_manifest)
-
-
-def _source(text: str) -> tuple[str, Path]:
-    kind, equals, path = text.partition("=")
-    if not (kind and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=SRC, as ravdess=RAVDESS_FOLDER")
-    return kind, Path(path)
 
 
 def _option(text: str) -> tuple[str, str, str]:
@@ -71,7 +64,7 @@ def _manifest(args: argparse.Namespace) -> int:
         reason = str(manifest.broken[0]) if manifest.broken else "the corpus is empty"
         raise CorpusError(f"not one of {len(manifest.broken)} clips can be used; {reason}")
     if args.labels is not None:
-        _check_labels(manifest.rows, args.labels)
+        labels(args.labels).check(Counter(row.label for row in manifest.rows if row.label is not None))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.output, manifest.rows)
     if args.format == "json":
@@ -115,13 +108,6 @@ def _options(given: Iterable[tuple[str, str, str]], corpora: Sequence[Corpus]) -
             raise ConfigError(f"--option {kind}.{name}={value}: the value is unknown; choose one of {allowed}")
         chosen[kind][name] = value
     return chosen
-
-
-def _check_labels(rows: Iterable[Row], labels: str) -> None:
-    """Refuse labels of which a label set says nothing; a clip without a label is no fault."""
-    names = [name.strip() for name in labels.split(",")]
-    chosen = label_set(names if len(names) > 1 else labels)
-    chosen.check(Counter(row.label for row in rows if row.label is not None))
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

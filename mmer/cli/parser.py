@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from mmer.errors import MmerError
+from mmer.emotions import LabelSet, label_set
+from mmer.errors import ConfigError, MmerError
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -73,6 +76,32 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def labels(text: str) -> LabelSet:
+    """Read a label set: its name, or class names with commas between them.
+
+    Raises:
+        ConfigError: No label set is called so, or the class names are not a set.
+    """
+    return label_set(names(text) if "," in text else text)
+
+
+def named_path(form: str, example: str) -> Callable[[str], tuple[str, Path]]:
+    """Return what reads a name and a path with an equals sign between them.
+
+    Args:
+        form: What the user calls the two, as ``NAME=PATH``.
+        example: One of them, for the message.
+    """
+
+    def read(text: str) -> tuple[str, Path]:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {form}, as {example}")
+        return name, Path(path)
+
+    return read
+
+
 def red(text: str, stream: TextIO) -> str:
     """Return a text as a terminal shows it in red; as it is where the stream is no terminal, or NO_COLOR is set."""
     return f"\x1b[1;31m{text}\x1b[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
@@ -86,6 +115,43 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes")
+
+
+def add_inference(parser: argparse._ActionsContainer) -> None:
+    """Add how a checkpoint answers for a prepared folder: ``--batch-size``, ``--workers`` and ``--device``."""
+    parser.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
+    parser.add_argument("--workers", type=natural, default=0, help="processes that read clips")
+    add_device(parser)
+
+
+def add_seeds(parser: argparse._ActionsContainer, text: str) -> None:
+    """Add ``--seeds``, which are there of what the text says."""
+    parser.add_argument("--seeds", type=natural, nargs="+", default=[0], metavar="SEED", help=text)
+
+
+def add_strict(parser: argparse._ActionsContainer) -> None:
+    """Add ``--strict``."""
+    parser.add_argument("--strict", action="store_true", help="exit with code 3 where a clip is left out")
+
+
+def add_format(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--format`` of what is printed for people or as JSON."""
+    parser.add_argument("--format", choices=("table", "json"), default="table", help=f"how to print {what}")
+
+
+def add_results(parser: argparse._ActionsContainer, text: str = "folder for the results") -> None:
+    """Add ``--output``, a folder."""
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=text)
+
+
+def check_folder(output: Path) -> None:
+    """Refuse an ``--output`` that cannot be a folder, before anything is read.
+
+    Raises:
+        ConfigError: It is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file; name a folder")
 
 
 def add_degrade(parser: argparse._ActionsContainer) -> None:

@@ -10,11 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from mmer.cli.parser import add_workers
+from mmer.cli.parser import add_format, add_strict, add_workers, labels, named_path
 from mmer.config import PrepareConfig
 from mmer.corpora.catalogue import CORPORA, Corpus, find_corpus
 from mmer.corpora.manifest import Manifest
-from mmer.emotions import label_set
 from mmer.errors import ConfigError
 
 _HELP = {
@@ -70,7 +69,7 @@ def _add_settings(parser: argparse.ArgumentParser, default: PrepareConfig) -> No
             parser.add_argument(flag, choices=get_args(kind) or None, default=value, help=text)
     parser.add_argument(
         "--features",
-        type=_named_path,
+        type=named_path("NAME=PATH", "action_units=openface.csv"),
         action="append",
         default=[],
         metavar="NAME=PATH",
@@ -83,18 +82,11 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", help="label set, or class names with commas; clips of other labels are left out by name"
     )
-    parser.add_argument("--strict", action="store_true", help="exit with code 3 where a clip is left out")
+    add_strict(parser)
     parser.add_argument("--no-sheet", dest="sheet", action="store_false", help="draw no faces.png")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the summary")
+    add_format(parser, "the summary")
     add_workers(parser)
     parser.set_defaults(run=_prepare)
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH, as action_units=openface.csv")
-    return name, Path(path)
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -132,10 +124,7 @@ def _features(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
 
 def _read(corpus: Corpus, args: argparse.Namespace) -> Manifest:
     manifest = corpus.read(args.source, **{name: getattr(args, f"option_{name}") for name in corpus.options})
-    if args.labels is None:
-        return manifest
-    names = [name.strip() for name in args.labels.split(",")]
-    return manifest.known(label_set(names if len(names) > 1 else args.labels))
+    return manifest if args.labels is None else manifest.known(labels(args.labels))
 
 
 def _print_summary(summary: Mapping[str, Any], folder: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmer.cli.parser import add_degrade, add_device, names, natural, positive
+from mmer.cli.parser import add_degrade, add_inference, add_results, check_folder, labels, names, natural, positive
+from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.config import SplitConfig
 from mmer.corpora.protocols import PROTOCOLS
 from mmer.errors import ConfigError
@@ -55,18 +56,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_clips(parser)
     _add_measures(parser)
     where = parser.add_argument_group("what is written")
-    where.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add_results(where)
     where.add_argument("--table", choices=("csv", "parquet"), default="csv", help="how to write the answers")
-    where.add_argument(
-        "--format",
-        choices=("table", "json", "markdown", "latex"),
-        default="table",
-        help="how to print the scores; json is metrics.json, and nothing else is printed",
-    )
+    add_scores_format(where)
     run = parser.add_argument_group("how checkpoints run")
-    run.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
-    run.add_argument("--workers", type=natural, default=0, help="processes that read clips")
-    add_device(run)
+    add_inference(run)
     parser.set_defaults(run=_evaluate)
 
 
@@ -99,7 +93,7 @@ def _add_clips(parser: argparse.ArgumentParser) -> None:
 def _add_measures(parser: argparse.ArgumentParser) -> None:
     measures = parser.add_argument_group("what is measured")
     measures.add_argument("--metric", choices=SCORES, default="uar", help="by which systems are sorted")
-    measures.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
+    add_resamples(measures)
     measures.add_argument("--seed", type=natural, default=0, help="seed of the bootstrap")
     add_degrade(measures)
     measures.add_argument(
@@ -117,7 +111,6 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from mmer.cli.scores import show
     from mmer.evaluation.columns import check_suffix
     from mmer.evaluation.measure import measure
     from mmer.evaluation.results import Evaluation
@@ -135,8 +128,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse flags that do not go together, before anything is read."""
     if not args.checkpoint and not args.predictions:
         raise ConfigError("there is nothing to score; give --checkpoint FILE, --predictions FILE, or both")
-    if args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    check_folder(args.output)
     for flag, given in (("--degrade", args.degrade), ("--explain", args.explain)):
         if given and not args.checkpoint:
             raise ConfigError(
@@ -171,9 +163,9 @@ def _read_systems(args: argparse.Namespace) -> list[System]:
 
     checkpoints, tables = args.checkpoint or [], args.predictions or []
     called = number_names([each.name or system_name(each.path) for each in (*checkpoints, *tables)])
-    labels, logs = _labels(args.labels), _read_logs(called, args)
+    classes, logs = None if args.labels is None else labels(args.labels).names, _read_logs(called, args)
     read = [
-        evaluate_predictions(each.path, name=name, labels=labels)
+        evaluate_predictions(each.path, name=name, labels=classes)
         for each, name in zip(tables, called[len(checkpoints) :], strict=True)
     ]
     systems = [*_answer(args, called, read), *read] if checkpoints else read
@@ -227,15 +219,6 @@ def _split_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what was said of another split than the checkpoints' own."""
     given = {name.removeprefix(_SPLIT): value for name, value in vars(args).items() if name.startswith(_SPLIT)}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _labels(text: str | None) -> tuple[str, ...] | None:
-    """Read class names with commas, or those of a label set."""
-    from mmer.emotions import label_set
-
-    if text is None:
-        return None
-    return label_set(names(text) if "," in text else text).names
 
 
 def named(text: str) -> Named:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, get_args
 
-from mmer.cli.parser import red
+from mmer.cli.parser import positive, red
 from mmer.corpora.manifest import listed
 
 ScoresFormat = Literal["table", "json", "markdown", "latex"]
@@ -16,6 +17,21 @@ ScoresFormat = Literal["table", "json", "markdown", "latex"]
 _PEOPLE = 30  # scored speakers that are named
 _PAIRS = 15  # paired tests that are shown; the report has all
 _COLUMNS = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
+
+
+def add_resamples(parser: argparse._ActionsContainer) -> None:
+    """Add ``--resamples``."""
+    parser.add_argument("--resamples", type=positive, default=10_000, help="of the bootstrap")
+
+
+def add_scores_format(parser: argparse._ActionsContainer, what: str = "the scores") -> None:
+    """Add ``--format``, as :func:`show` takes it."""
+    parser.add_argument(
+        "--format",
+        choices=get_args(ScoresFormat),
+        default="table",
+        help=f"how to print {what}; json is metrics.json, and nothing else is printed",
+    )
 
 
 def show(metrics: Mapping[str, Any], output: Path, how: ScoresFormat) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmer.cli.parser import names, positive, red
+from mmer.cli.parser import add_format, check_folder, names, positive, red
 from mmer.config import SplitConfig
 from mmer.corpora.manifest import Row, listed
 from mmer.corpora.protocols import PROTOCOLS
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="prepared folder, manifest.csv or any table")
     add_protocol(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="write all folds there: fold-1.csv, ..., folds.json")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the folds")
+    add_format(parser, "the folds")
     parser.set_defaults(run=_split)
 
 
@@ -64,8 +64,8 @@ def _split(args: argparse.Namespace) -> int:
 
     if args.output is not None and args.fold is not None:
         raise ConfigError("--output writes every fold of a protocol; leave --fold out")
-    if args.output is not None and args.output.exists() and not args.output.is_dir():
-        raise ConfigError(f"--output {args.output} is a file; name a folder")
+    if args.output is not None:
+        check_folder(args.output)
     rows, config = _read(args.manifest), split_config(args)
     folds, empty = deal_folds(rows, config, args.fold)
     for reason in empty:
