@@ -31,8 +31,9 @@ from tqdm import tqdm
 
 from mmer.atomic import replacing
 from mmer.batch import Batch, Tokens
+from mmer.build import build_tokenizer
 from mmer.config import FeaturesConfig, ModelConfig, from_plain
-from mmer.model import EmotionModel, build_model, build_tokenizer
+from mmer.model import EmotionModel, build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"

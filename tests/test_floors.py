@@ -15,7 +15,7 @@ PACKAGE = Path(mmer.__file__).parent
 FLOORS = (
     ("emotions", "batch", "config", "errors", "atomic", "calibration", "tokenizer"),
     ("encoders", "fusion", "temporal", "missing", "media"),
-    ("model", "checkpoint", "data", "corpora"),
+    ("model", "build", "checkpoint", "data", "corpora"),
     ("evaluation", "inference", "baselines"),
     ("training",),
     ("cli", "doctor", "app"),

@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from mmer.batch import Batch, Tokens
+from mmer.build import build_tokenizer
 from mmer.checkpoint import CARD, Card, read_checkpoint
 from mmer.config import FeaturesConfig, ModelConfig, PrepareConfig, SplitConfig, from_plain
-from mmer.model import EmotionModel, build_model, build_tokenizer
+from mmer.model import EmotionModel, build_model
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = sorted((CONFIGS / "tiny").glob("*.yaml"))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from mmer.batch import Batch, Clip, Layout
+from mmer.build import build_tokenizer
 from mmer.config import AugmentConfig, ModelConfig, SplitConfig
 from mmer.corpora.manifest import Row, listed
 from mmer.corpora.splits import Part, Split, make_split
@@ -23,7 +24,6 @@ from mmer.data.mixing import Mixer
 from mmer.data.samplers import DrawSampler
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, SplitError
-from mmer.model import build_tokenizer
 from mmer.tokenizer import Tokenizer
 
 SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]

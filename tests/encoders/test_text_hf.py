@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from mmer.build import build_tokenizer
 from mmer.config import ModelConfig, TextHFConfig
 from mmer.encoders.text_hf import TextHF, fetch_tokenizer
 from mmer.errors import CheckpointError, ConfigError
-from mmer.model import build_model, build_tokenizer
+from mmer.model import build_model
 from mmer.tokenizer import Tokenizer
 
 

@@ -12,6 +12,7 @@ import torchvision
 from pytorchvideo.models.hub import resnet, slowfast, x3d
 from torch import Tensor, nn
 
+from mmer.build import build_encoder
 from mmer.checkpoint import CARD, Card
 from mmer.config import (
     ClipConfig,
@@ -28,7 +29,7 @@ from mmer.config import (
 )
 from mmer.encoders.weights import load_weights
 from mmer.errors import CheckpointError
-from mmer.model import EmotionModel, build_encoder, build_model
+from mmer.model import EmotionModel, build_model
 
 Save = Callable[[object], str]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmer.batch import Batch, Clip, Layout
+from mmer.build import build_encoder
 from mmer.calibration import Calibration
 from mmer.config import (
     ClipConfig,
@@ -25,7 +26,7 @@ from mmer.data.store import PreparedClip
 from mmer.evaluation.explain import explain_clip, explain_prepared
 from mmer.evaluation.explanation import Explanation
 from mmer.media.jpeg import encode_jpeg
-from mmer.model import EmotionModel, Output, build_encoder, build_model
+from mmer.model import EmotionModel, Output, build_model
 from mmer.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(

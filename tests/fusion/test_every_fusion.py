@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer.batch import Tokens
+from mmer.build import Fusion, build_fusion
 from mmer.config import (
     CrossAttentionFusionConfig,
     EarlyFusionConfig,
@@ -20,7 +21,6 @@ from mmer.config import (
     SelfAttentionConfig,
     TransformerFusionConfig,
 )
-from mmer.model import Fusion, build_fusion
 
 DIMS = {"face": 6, "voice": 10, "words": 4}
 STEPS = {"face": 4, "voice": 7, "words": 2}

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from mmer.batch import Batch
+from mmer.build import build_encoder
 from mmer.config import ModelConfig, ResNet3DConfig, WaveCNNConfig
 from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.measure import measure
 from mmer.inference.predictor import Predictor
-from mmer.model import Output, build_encoder
+from mmer.model import Output
 from mmer.training import cli
 from mmer.training.cli import main
 

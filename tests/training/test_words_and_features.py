@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from mmer.build import build_tokenizer
 from mmer.checkpoint import read_checkpoint
 from mmer.cli import main as mmer
 from mmer.config import FeaturesConfig, ModelConfig, PrepareConfig, SplitConfig, TextConfig, TextHFConfig, WaveCNNConfig
@@ -22,7 +23,7 @@ from mmer.errors import ConfigError
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.measure import measure
 from mmer.inference.predictor import Predictor
-from mmer.model import build_model, build_tokenizer
+from mmer.model import build_model
 from mmer.training.cli import main as train
 from mmer.training.data import EmotionDataModule
 
