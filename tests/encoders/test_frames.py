@@ -248,6 +248,7 @@ def test_weights_that_cannot_be_fetched_fail_in_one_line(weights: str, monkeypat
         asked.append(settings["repo_id"])
         raise ConnectionError("the network is unreachable")
 
+    monkeypatch.setattr("mmer.encoders.video.frames.fetch_from_hub", lambda fetch: fetch())
     monkeypatch.setattr("timm.models._hub.hf_hub_download", fail)
     assert refused(weights=weights) == (
         f"weights {weights} cannot be downloaded (the network is unreachable); "

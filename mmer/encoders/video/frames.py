@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import FramesConfig, TemporalConfig
+from mmer.encoders.hub import fetch_from_hub
 from mmer.encoders.norms import keeps_batch_norm, replace_batch_norm, settle_batch_norm
 from mmer.encoders.video.pixels import FrameInput
 from mmer.encoders.weights import Fetchers, State, load_weights, refuse_group_norm
@@ -159,7 +160,7 @@ def _build_timm(config: FramesConfig) -> tuple[nn.Module, Fetchers]:
 def _fetch_timm(name: str, settings: Mapping[str, Any]) -> State:
     import timm
 
-    return cast(State, timm.create_model(name, pretrained=True, **settings).state_dict())
+    return fetch_from_hub(lambda: cast(State, timm.create_model(name, pretrained=True, **settings).state_dict()))
 
 
 def _classifier(network: nn.Module) -> tuple[str, ...]:
