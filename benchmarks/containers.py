@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from mmer.config import PrepareConfig
 from mmer.corpora.demo import synthesize
 from mmer.corpora.manifest import Row
+from mmer.data.clip import PreparedClip
 from mmer.data.prepare import prepare_clip
-from mmer.data.store import PreparedClip
 from mmer.media.container import Source
 from mmer.media.faces.boxes import Box
 from mmer.media.faces.cut import cut

@@ -41,8 +41,9 @@ from torch.utils.data import DataLoader, Dataset
 from mmer.batch import Batch
 from mmer.config import AugmentConfig, ModelConfig, MViTConfig, PrepareConfig, SplitConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
+from mmer.data.clip import PreparedClip
 from mmer.data.prepare import prepare_clip
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.store import clip_path, write_settings
 from mmer.emotions import RAVDESS8
 from mmer.training.data import EmotionDataModule
 

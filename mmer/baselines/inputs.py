@@ -16,8 +16,9 @@ from tqdm import tqdm
 from mmer.atomic import replacing
 from mmer.baselines.descriptors import CLIP, DescriptorSet, describe_clip, describe_steps
 from mmer.corpora.manifest import Row
+from mmer.data.clip import PreparedClip
 from mmer.data.pool import run_all
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.errors import ConfigError
 
 VOICE = "voice"

@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 from mmer.batch import IGNORED, Clip, Layout, frame_block
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, PrepareConfig
 from mmer.corpora.manifest import Row
+from mmer.data.clip import PreparedClip
 from mmer.data.samplers import Draw
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.data.transforms import AudioAugment, VideoAugment, draw_shift, draw_speed, play_faster
 from mmer.emotions import LabelSet
 from mmer.errors import ConfigError

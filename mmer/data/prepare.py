@@ -21,9 +21,10 @@ from mmer.config import Modality, PrepareConfig
 from mmer.corpora.leaks import name_copies, same_sounds
 from mmer.corpora.manifest import Manifest, Row, read_rows, write_manifest
 from mmer.data.claim import Claim, claim
+from mmer.data.clip import PreparedClip
 from mmer.data.features import FeatureStream, Values, open_features
 from mmer.data.pool import run_all
-from mmer.data.store import PreparedClip, clip_path
+from mmer.data.store import clip_path
 from mmer.data.transcripts import build_transcriber, find_sidecar
 from mmer.errors import ClipError, ConfigError, CorpusError
 from mmer.media.audio import Waveform, find_audio, read_audio

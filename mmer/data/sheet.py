@@ -9,7 +9,7 @@ import numpy as np
 
 from mmer.config import PrepareConfig
 from mmer.corpora.manifest import Row
-from mmer.data.store import PreparedClip
+from mmer.data.clip import PreparedClip
 from mmer.errors import ClipError
 from mmer.media.container import Source
 from mmer.media.faces.sheet import SheetRow, draw_sheet

@@ -15,8 +15,8 @@ from torch import Tensor
 from mmer.batch import Clip, Layout
 from mmer.calibration import Calibration, calibrated
 from mmer.config import ClipConfig
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import place_window, windows
-from mmer.data.store import PreparedClip
 from mmer.evaluation.explanation import Explanation
 from mmer.model import EmotionModel
 

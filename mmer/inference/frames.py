@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mmer.batch import Clip, Layout, Tokens
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import cut_at, place_window
-from mmer.data.store import PreparedClip
 from mmer.errors import ConfigError
 from mmer.model import EmotionModel
 

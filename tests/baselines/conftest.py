@@ -10,7 +10,8 @@ import pytest
 from mmer.baselines import classifiers
 from mmer.config import PrepareConfig
 from mmer.corpora.manifest import Row, write_manifest
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import clip_path, write_settings
 from mmer.evaluation.predictions import Predictions
 
 RATE = 8_000

@@ -7,8 +7,9 @@ import pytest
 from mmer.baselines import inputs
 from mmer.baselines.descriptors import CLIP, SHORT_TERM
 from mmer.baselines.inputs import Table, cache_path, read_inputs, write_steps
+from mmer.data.clip import PreparedClip
 from mmer.data.features import open_features
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.errors import ClipError, ConfigError
 
 

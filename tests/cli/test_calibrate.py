@@ -18,7 +18,8 @@ from mmer.cli import main
 from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import clip_path, write_settings
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.media.write import write_clip
 from mmer.model import build_model

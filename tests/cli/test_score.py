@@ -18,7 +18,8 @@ from mmer.cli.score import SCORES
 from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, read_rows, write_manifest
 from mmer.corpora.splits import make_split
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import clip_path, write_settings
 from mmer.evaluation.degrade import DEGRADATIONS
 from mmer.evaluation.metrics import EVERY_SCORE
 from mmer.model import build_model

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 from mmer.batch import Batch, Clip, Layout, frame_block
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, PrepareConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, make_layout
 from mmer.data.samplers import Draw
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.errors import ClipError
 from mmer.media.jpeg import encode_jpeg
 

@@ -22,10 +22,11 @@ from mmer.config import (
     WaveCNNConfig,
 )
 from mmer.corpora.manifest import Manifest, Row
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, Padded, Strings, cut, make_layout, settle_worker, usable_rows, windows
 from mmer.data.prepare import prepare_corpus
 from mmer.data.samplers import Draw
-from mmer.data.store import PreparedClip, PreparedCorpus
+from mmer.data.store import PreparedCorpus
 from mmer.errors import ClipError, ConfigError
 from mmer.media.jpeg import encode_jpeg
 from mmer.tokenizer import Tokenizer

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from mmer.cli import main
 from mmer.config import PrepareConfig
 from mmer.corpora.manifest import Manifest, Row
+from mmer.data.clip import PreparedClip
 from mmer.data.prepare import prepare_clip, prepare_corpus
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.errors import ClipError, ConfigError, CorpusError
 from mmer.media.faces import build_detector
 from mmer.media.video import Image

@@ -21,9 +21,10 @@ from mmer.config import PrepareConfig
 from mmer.corpora.manifest import Manifest, Row
 from mmer.data import claim as claiming
 from mmer.data.claim import claim, versions
+from mmer.data.clip import PreparedClip
 from mmer.data.pool import run_all
 from mmer.data.prepare import prepare_corpus
-from mmer.data.store import PreparedClip, clip_path
+from mmer.data.store import clip_path
 from mmer.errors import CorpusError
 
 SMALL = PrepareConfig(size=64)

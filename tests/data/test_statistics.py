@@ -10,9 +10,10 @@ import pytest
 
 from mmer.config import ClipConfig, FeaturesConfig, ModelConfig, PrepareConfig
 from mmer.corpora.manifest import Row
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset
 from mmer.data.statistics import measure_stream
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.store import PreparedCorpus, clip_path
 
 MODEL = ModelConfig({"table": FeaturesConfig("features", "units", 3)}, clip=ClipConfig(seconds=100.0))
 

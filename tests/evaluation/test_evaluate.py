@@ -17,7 +17,8 @@ from mmer.config import ClipConfig, ModelConfig, PrepareConfig, SplitConfig, Tra
 from mmer.corpora.catalogue import describe_corpora
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.corpora.splits import AT_RANDOM, make_split
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import clip_path, write_settings
 from mmer.errors import ConfigError, CorpusError, SplitError
 from mmer.evaluation.evaluate import evaluate_checkpoint, surest
 from mmer.evaluation.measure import measure

@@ -22,7 +22,7 @@ from mmer.config import (
     TransformerFusionConfig,
     WaveCNNConfig,
 )
-from mmer.data.store import PreparedClip
+from mmer.data.clip import PreparedClip
 from mmer.evaluation.explain import explain_clip, explain_prepared
 from mmer.evaluation.explanation import Explanation
 from mmer.media.jpeg import encode_jpeg

@@ -8,8 +8,9 @@ import torch
 
 from mmer.config import ClipConfig, ModelConfig, PrepareConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, Windows, make_layout
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path, write_settings
+from mmer.data.store import PreparedCorpus, clip_path, write_settings
 from mmer.evaluation.degrade import DEGRADATIONS, choose_degradations
 from mmer.evaluation.infer import predict_degraded, predict_rows, subsets
 from mmer.evaluation.predictions import Predictions

@@ -25,8 +25,8 @@ from mmer.config import (
     PrepareConfig,
     SplitConfig,
 )
+from mmer.data.clip import PreparedClip
 from mmer.data.dataset import cut_at, make_layout
-from mmer.data.store import PreparedClip
 from mmer.inference.frames import predict_frames
 from mmer.media.jpeg import encode_jpeg
 from mmer.model import EmotionModel, build_model

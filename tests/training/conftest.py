@@ -9,7 +9,8 @@ import yaml
 
 from mmer.config import PrepareConfig
 from mmer.corpora.manifest import Row, write_manifest
-from mmer.data.store import PreparedClip, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import clip_path, write_settings
 from mmer.emotions import RAVDESS8
 from mmer.media.jpeg import encode_jpeg
 

@@ -9,7 +9,8 @@ import torch
 from mmer.batch import Batch
 from mmer.build import build_encoder
 from mmer.config import ModelConfig, ResNet3DConfig, WaveCNNConfig
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path
+from mmer.data.clip import PreparedClip
+from mmer.data.store import PreparedCorpus, clip_path
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.measure import measure
 from mmer.inference.predictor import Predictor

@@ -17,7 +17,8 @@ from mmer.checkpoint import read_checkpoint
 from mmer.cli import main as mmer
 from mmer.config import FeaturesConfig, ModelConfig, PrepareConfig, SplitConfig, TextConfig, TextHFConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
-from mmer.data.store import PreparedClip, PreparedCorpus, clip_path, write_settings
+from mmer.data.clip import PreparedClip
+from mmer.data.store import PreparedCorpus, clip_path, write_settings
 from mmer.emotions import RAVDESS8
 from mmer.errors import ConfigError
 from mmer.evaluation.evaluate import evaluate_checkpoint
