@@ -1,4 +1,4 @@
-"""Norms by which a clip's answer never depends on the clips beside it."""
+"""Norms under which a clip's answer never depends on the clips beside it, nor on their padding."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmer.config import FramesConfig, ResNet3DConfig
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """BatchNorm (Ioffe and Szegedy 2015, arXiv:1502.03167) of waveforms' or spectrograms' channels over real steps.
+
+    Training takes the statistics of all real steps of the batch, so that neither padding nor a clip without sound moves
+    them; afterwards they are the running ones. Shapes are those of the input at all times: nothing is gathered.
+    """
+
+    def forward(self, x: Float[Tensor, "b c *f t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b c *f t"]:  # type: ignore[override]
+        """Normalise the steps, which are zeros where the mask is False before, and anything after."""
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        mean, variance = self._statistics(x, mask) if self.training else (self.running_mean, self.running_var)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+
+    def _statistics(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the batch's mean and variance, and let them join the running ones where there is any real step."""
+        over = [0, *range(2, x.ndim)]
+        count = mask.sum() * (x[0, 0].numel() // x.shape[-1])
+        mean = x.sum(over) / count.clamp(min=1)
+        variance = (x.square().sum(over) / count.clamp(min=1) - mean.square()).clamp(min=0)
+        with torch.no_grad():
+            share = torch.where(count > 1, self.momentum, 0.0)
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
+        return mean, variance
 
 
 def keeps_batch_norm(config: FramesConfig | ResNet3DConfig) -> bool:

@@ -21,14 +21,14 @@ class AverageWeights(WeightAveraging):
 
     Lightning's own begins with the untrained weights, and adds an epoch to the average between its validation and its
     checkpoint. Here the average is that of the newest weights until it begins, and whatever a checkpoint holds was
-    validated.
+    validated. The statistics of BatchNorm are averaged with the weights, as torchvision does.
 
     Args:
         config: Which average, and from when on.
     """
 
     def __init__(self, config: AveragingConfig) -> None:
-        super().__init__(use_buffers=False, avg_fn=decaying(config.decay) if config.kind == "ema" else None)
+        super().__init__(use_buffers=True, avg_fn=decaying(config.decay) if config.kind == "ema" else None)
         self.config = config
         self._due = self._shown = False
 
@@ -93,14 +93,16 @@ class AverageWeights(WeightAveraging):
     def _model_on(self, pl_module: L.LightningModule, device: torch.device | None = None) -> AveragedModel:
         """Return the average, which at first is a copy of the weights."""
         if self._average_model is None:
-            self._average_model = AveragedModel(pl_module, use_buffers=False, avg_fn=self._kwargs["avg_fn"])
+            self._average_model = AveragedModel(pl_module, use_buffers=True, avg_fn=self._kwargs["avg_fn"])
         return self._average_model if device is None else self._average_model.to(device)
 
 
 def decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Return the exponential average, whose first steps forget the untrained weights quickly."""
+    """Return the exponential average, whose first steps forget the untrained weights quickly; counters stay whole."""
 
     def average(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
+        if not newest.is_floating_point():
+            return newest
         return torch.lerp(newest, averaged, min(decay, (1 + int(count)) / (10 + int(count))))
 
     return average

@@ -54,9 +54,13 @@ class EmotionLoss(nn.Module):
         return loss
 
     def balance(self, counts: list[int]) -> None:
-        """Weigh each class by the inverse of its number of clips."""
+        """Weigh each class by the inverse of its number of clips, and by 0 where it has none.
+
+        Label smoothing would otherwise teach that every clip might be of the class that is rarest of all.
+        """
         clips = torch.tensor(counts)
-        self.class_weight.copy_(clips.sum() / (len(clips) * clips.clamp(min=1)))
+        there = clips > 0
+        self.class_weight.copy_(torch.where(there, clips.sum() / (there.sum() * clips.clamp(min=1)), 0.0))
 
     def _streams(self, output: Output, batch: Batch, label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
         """Return the mean of the streams' own losses, each over the clips that have its modality."""

@@ -143,3 +143,13 @@ def test_training_scores_count_the_label_of_the_larger_share(classifier: Emotion
     classifier.confusion["train_confusion"].reset()
     classifier.training_step(replace(batch, mix=Mix(OTHER, torch.full((4,), 0.5))), 0)
     assert classifier.confusion["train_confusion"].compute().sum(dim=1).tolist() == [1, 2, 1]
+
+
+def test_a_class_that_no_clip_has_is_never_the_answer_that_costs_least() -> None:
+    loss = EmotionLoss({}, 3, 0.1, 0.0, 0.0)
+    loss.balance([400, 400, 0])
+    torch.testing.assert_close(loss.class_weight, torch.tensor([1.0, 1.0, 0.0]))
+    logits = torch.zeros(800, 3, requires_grad=True)
+    label = torch.arange(800) % 2
+    cross_entropy(logits, label, loss.class_weight, 0.1).backward()
+    assert (logits.grad[:, 2] > 0).all()  # a step of descent makes it less likely, for every clip

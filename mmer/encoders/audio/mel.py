@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.transforms import MelSpectrogram
-from torchvision.models.convnext import LayerNorm2d
+from torchaudio.transforms import MelScale, Spectrogram
 
 from mmer.batch import Tokens
 from mmer.config import MelCNNConfig, MelConfig, MelPatchesConfig
 from mmer.config.audio import SAMPLE_RATE
 from mmer.encoders.masking import SpecAugment
-from mmer.encoders.norms import standardise
+from mmer.encoders.norms import MaskedBatchNorm, standardise
 from mmer.temporal import build_optional_temporal, mean_of_steps
 
 _FLOOR = 1e-5
@@ -37,16 +36,9 @@ class LogMel(nn.Module):
         super().__init__()
         self.hop = round(config.hop * SAMPLE_RATE)
         window = round(config.window * SAMPLE_RATE)
-        self.mel = MelSpectrogram(
-            SAMPLE_RATE,
-            n_fft=2 ** math.ceil(math.log2(window)),
-            win_length=window,
-            hop_length=self.hop,
-            f_min=config.low,
-            f_max=config.high,
-            n_mels=config.bins,
-            pad_mode="constant",
-        )
+        size = 2 ** math.ceil(math.log2(window))
+        self.spectrogram = Spectrogram(size, window, self.hop, power=None, pad_mode="constant")
+        self.mel = MelScale(config.bins, SAMPLE_RATE, config.low, config.high, n_stft=size // 2 + 1)
         self.normalise = config.normalise == "clip"
         self.spec_augment = None if config.spec_augment is None else SpecAugment(config.spec_augment)
 
@@ -54,7 +46,8 @@ class LogMel(nn.Module):
         self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b f t"], Bool[Tensor, "b t"]]:
         """Return the spectrogram, zero where its mask is False; samples where the mask is False never matter."""
-        mel = self.mel(torch.where(mask, x, 0.0))
+        spectrum = self.spectrogram(torch.where(mask, x, 0.0))
+        mel = self.mel(spectrum.real.square() + spectrum.imag.square())  # their magnitude would take far longer
         mask = mask[:, :: self.hop]
         mel = mel[..., : mask.shape[1]].clamp(min=_FLOOR).log()
         if self.normalise:
@@ -86,12 +79,13 @@ class MelCNN(nn.Module):
             ResidualBlock(width, channels, config.dropout)
             for width, channels in zip(widths, config.channels, strict=False)
         )
-        self.norm = LayerNorm2d(widths[-1])
+        self.norm = MaskedBatchNorm(widths[-1])
         bins = -(-config.mel.bins // 2 ** (len(config.channels) + 1))
         self.project = nn.Linear(widths[-1] * bins, config.dim)
         self.window = None if config.window is None else round(config.window / config.mel.hop)
         self.temporal = build_optional_temporal(config.dim, config.temporal)
         self.dim = self.temporal.dim
+        self.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""
@@ -105,7 +99,7 @@ class MelCNN(nn.Module):
         h = self.stem(mel.unsqueeze(1)) * mask[:, None, None]
         for stage in self.stages:
             h, mask = stage(h, mask)
-        h = F.relu(self.norm(h)).permute(0, 3, 1, 2).flatten(2)  # [b c f t] -> [b t cf]
+        h = F.relu(self.norm(h, mask)).permute(0, 3, 1, 2).flatten(2)  # [b c f t] -> [b t cf]
         return Tokens(self.project(h) * mask.unsqueeze(2), mask)
 
     def _encode_windows(self, mel: Float[Tensor, "b f t"], mask: Bool[Tensor, "b t"], size: int) -> Tokens:
@@ -141,7 +135,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, channels: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = LayerNorm2d(width), LayerNorm2d(channels)
+        self.norm1, self.norm2 = MaskedBatchNorm(width), MaskedBatchNorm(channels)
         self.conv1 = nn.Conv2d(width, channels, 3, stride=2, padding=1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.shortcut = nn.Conv2d(width, channels, 1, stride=2, bias=False)
@@ -151,11 +145,11 @@ class ResidualBlock(nn.Module):
         self, x: Float[Tensor, "b c f t"], mask: Bool[Tensor, "b t"]
     ) -> tuple[Float[Tensor, "b d g n"], Bool[Tensor, "b n"]]:
         """Filter the steps that are real; the others are zeros, before and after."""
-        h = F.relu(self.norm1(x)) * mask[:, None, None]
+        h = F.relu(self.norm1(x, mask)) * mask[:, None, None]
         mask = mask[:, ::2]
         short = self.shortcut(h)
         h = self.conv1(h) * mask[:, None, None]  # a conv smears real sound into what is masked
-        h = self.dropout(F.relu(self.norm2(h))) * mask[:, None, None]
+        h = self.dropout(F.relu(self.norm2(h, mask))) * mask[:, None, None]
         return (self.conv2(h) + short) * mask[:, None, None], mask
 
 
