@@ -9,9 +9,6 @@ from mmer.config.checks import require, require_multiple, require_positive, requ
 from mmer.config.clip import Modality
 from mmer.config.temporal import TemporalConfig
 
-NormName = Literal["batch", "group"]
-"""Which norm a network from a library has: its BatchNorm with loaded statistics, or GroupNorm in its place."""
-
 
 @dataclass(frozen=True)
 class MViTConfig:
@@ -37,8 +34,7 @@ class MViTConfig:
 class ResNet3DConfig:
     """3D convolutional network over face frames.
 
-    With weights, BatchNorm keeps their statistics and never learns new ones; from scratch it is replaced by GroupNorm.
-    Either way a clip's answer does not depend on the clips beside it, nor on those whose video is missing.
+    With weights, BatchNorm keeps their statistics; from scratch it learns them from the clips that have a video.
     """
 
     reads: ClassVar[Modality] = "video"
@@ -64,19 +60,13 @@ class ResNet3DConfig:
     weights: str | None = None
     """``KINETICS400`` (pytorchvideo's), a name of torchvision's (r3d_18, r2plus1d_18: ``KINETICS400_V1``), a local
     file, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``); None starts from scratch."""
-    norm: NormName | None = None
-    """None: ``batch`` with weights, ``group`` without. One of mmer's checkpoints that was itself trained from scratch
-    has ``group``."""
-
-    def __post_init__(self) -> None:
-        _check_norm(self.norm, self.weights)
 
 
 @dataclass(frozen=True)
 class FramesConfig:
     """Any of timm's networks over each frame alone, then a network over the frames.
 
-    With weights, BatchNorm keeps their statistics and never learns new ones; from scratch it is replaced by GroupNorm.
+    With weights, BatchNorm keeps their statistics; from scratch it learns them from the frames that are there.
     """
 
     reads: ClassVar[Modality] = "video"
@@ -92,9 +82,6 @@ class FramesConfig:
     """Side of the backbone's input, in pixels; None takes what timm says of it."""
     trainable: Literal["none", "last_stage", "all"] = "all"
     """Which part of the backbone learns; what does not learn needs weights."""
-    norm: NormName | None = None
-    """None: ``batch`` with weights, ``group`` without. One of mmer's checkpoints that was itself trained from scratch
-    has ``group``."""
     temporal: TemporalConfig | None = None
     """Network over the frames, as ``{kind: lstm, width: 256}``; null hands each frame on as it is."""
 
@@ -105,7 +92,6 @@ class FramesConfig:
             self.trainable == "all" or self.weights is not None,
             f"trainable={self.trainable} without weights would keep random filters; give weights, or trainable=all",
         )
-        _check_norm(self.norm, self.weights)
 
 
 @dataclass(frozen=True)
@@ -121,7 +107,7 @@ class Face48Config:
     network: Literal["xception", "vgg19"] = "xception"
     """``xception``: the small Xception of Arriaga et al. 2017 (arXiv:1710.07557), separable convolutions and residual
     connections, 49 k parameters. ``vgg19``: the 16 convolutions of Simonyan and Zisserman 2015 (arXiv:1409.1556), each
-    with a norm, 20 M. GroupNorm is in BatchNorm's place."""
+    with a BatchNorm, 20 M."""
     weights: str | None = None
     """A local file of the same network, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``), as a
     training on FER2013 leaves it; None starts from scratch."""
@@ -154,13 +140,6 @@ class VideoPatchesConfig:
         require_sizes(self, self.width, self.frames, self.size, self.tubelet, self.patch)
         require_multiple("video_patches: frames", self.frames, "tubelet", self.tubelet)
         require_multiple("video_patches: size", self.size, "patch", self.patch)
-
-
-def _check_norm(norm: NormName | None, weights: str | None) -> None:
-    require(
-        not (norm == "batch" and weights is None),
-        "norm=batch keeps loaded statistics and there are no weights; give weights, or leave norm out",
-    )
 
 
 VideoConfig = MViTConfig | ResNet3DConfig | FramesConfig | Face48Config | VideoPatchesConfig

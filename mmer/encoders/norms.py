@@ -2,70 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmer.config import FramesConfig, ResNet3DConfig
 
-
-class MaskedBatchNorm(nn.BatchNorm1d):
+class MaskedBatchNorm(nn.Module):
     """BatchNorm (Ioffe and Szegedy 2015, arXiv:1502.03167) of waveforms' or spectrograms' channels over real steps.
 
     Training takes the statistics of all real steps of the batch, so that neither padding nor a clip without sound moves
     them; afterwards they are the running ones. Shapes are those of the input at all times: nothing is gathered.
+
+    Args:
+        channels: Channels in and out.
+        momentum: Share of a batch's statistics that joins the running ones.
+        eps: What a variance has at least.
     """
 
-    def forward(self, x: Float[Tensor, "b c *f t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b c *f t"]:  # type: ignore[override]
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "b c *f t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b c *f t"]:
         """Normalise the steps, which are zeros where the mask is False before, and anything after."""
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        mean, variance = self._statistics(x, mask) if self.training else (self.running_mean, self.running_var)
+        mean, variance = self._statistics(x, mask) if self.training else (self.mean, self.variance)
         scale = self.weight * (variance + self.eps).rsqrt()
         return x * scale.view(shape) + (self.bias - mean * scale).view(shape)
 
-    def _statistics(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _statistics(
+        self, x: Float[Tensor, "b c *f t"], mask: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
         """Return the batch's mean and variance, and let them join the running ones where there is any real step."""
-        over = [0, *range(2, x.ndim)]
+        x, over = x.float(), [0, *range(2, x.ndim)]  # half precision could not hold the difference of squares
         count = mask.sum() * (x[0, 0].numel() // x.shape[-1])
         mean = x.sum(over) / count.clamp(min=1)
         variance = (x.square().sum(over) / count.clamp(min=1) - mean.square()).clamp(min=0)
         with torch.no_grad():
             share = torch.where(count > 1, self.momentum, 0.0)
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
+            self.mean.lerp_(mean, share)
+            self.variance.lerp_(variance * count / (count - 1).clamp(min=1), share)
         return mean, variance
 
 
-def keeps_batch_norm(config: FramesConfig | ResNet3DConfig) -> bool:
-    """Return whether a network keeps its BatchNorm, with loaded statistics; GroupNorm is in its place otherwise."""
-    return config.norm == "batch" or (config.norm is None and config.weights is not None)
-
-
 def settle_batch_norm(network: nn.Module) -> None:
-    """Put every BatchNorm into eval mode, so that its statistics stay as they were loaded.
-
-    Otherwise clips whose video is missing, which are zeros, would move the statistics of all others.
-    """
+    """Put every BatchNorm of a library's network into eval mode, so that its statistics stay as they were loaded."""
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
 
 
-def replace_batch_norm(network: nn.Module) -> nn.Module:
-    """Replace every BatchNorm by GroupNorm (Wu and He 2018, arXiv:1803.08494) in groups of about 16 channels."""
-    for name, module in network.named_children():
-        if isinstance(module, _BatchNorm):
-            setattr(network, name, _with_activation(group_norm(module.num_features), module))
-        else:
-            replace_batch_norm(module)
-    return network
+def encode_real(network: nn.Module, x: Float[Tensor, n * c], real: Bool[Tensor, " n"]) -> Float[Tensor, n * d]:
+    """Encode pictures or clips; in training only those that are real, so that BatchNorm never counts the others.
+
+    Where none is real, all are encoded by the running statistics: every parameter has its gradient on every process.
+
+    Args:
+        network: The network over one picture or clip each.
+        x: The pictures or clips.
+        real: Which of them are there; what is said of the others is zeros in training, and anything otherwise.
+    """
+    if not network.training:
+        everything: Tensor = network(x)
+        return everything
+    if not real.any():
+        with _evaluating(network):
+            nothing: Tensor = network(x)
+        return nothing
+    said: Tensor = network(x[real])
+    return said.new_zeros(len(x), *said.shape[1:]).index_put((real,), said)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a GroupNorm in groups of about 16 channels."""
-    groups = next(count for count in range(max(1, channels // 16), 0, -1) if channels % count == 0)
-    return nn.GroupNorm(groups, channels)
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode for a while."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def standardise(x: Float[Tensor, "*b n"], mask: Bool[Tensor, "*#b n"], eps: float = 1e-5) -> Float[Tensor, "*b n"]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmer.errors import CheckpointError, ConfigError
+from mmer.errors import CheckpointError
 
 State = Mapping[str, Tensor]
 """Weights by parameter name."""
@@ -59,19 +59,6 @@ def fetch_torchvision(weights: Iterable[Any]) -> Fetchers:
     return {each.name: partial(each.get_state_dict, progress=True, check_hash=True) for each in weights}
 
 
-def refuse_group_norm(norm: Literal["batch", "group"] | None, weights: str) -> None:
-    """Refuse weights of a network with BatchNorm for one with GroupNorm.
-
-    Raises:
-        ConfigError: The network should have GroupNorm.
-    """
-    if norm == "group":
-        raise ConfigError(
-            f"norm=group is for the weights of one of mmer's checkpoints that was trained from scratch; "
-            f"{weights} is none, so leave norm out"
-        )
-
-
 @dataclass(frozen=True)
 class Stored:
     """The streams of one of mmer's checkpoints.
@@ -104,8 +91,6 @@ class Stored:
         whole = all(_shape(state.get(name)) == _shape(expected.get(name)) for name in steps)
         settings = ", ".join(f"{name}: {value}" for name, value in self.configs[stream].items())
         advice = f"give the settings that it was trained with: {settings}"
-        if any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in encoder.modules()):
-            advice += "; norm: group, where it was trained from scratch"
         _load_body(encoder, state, () if whole else _TEMPORAL, f"weights {self.name}, stream {stream},", advice)
 
     def _choose(self, kind: str) -> str:

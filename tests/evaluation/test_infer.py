@@ -132,7 +132,7 @@ def test_hiding_after_the_encoder_is_hiding_before_it(
 
 def test_a_training_in_the_middle_of_which_it_happens_goes_on_as_if_nothing_had_been(corpus: PreparedCorpus) -> None:
     model = build_model(CONFIG).train()
-    frozen = next(module for module in model.encoders["motion"].modules() if isinstance(module, torch.nn.GroupNorm))
+    frozen = next(module for module in model.encoders["motion"].modules() if isinstance(module, torch.nn.BatchNorm3d))
     frozen.eval()
     before = torch.get_rng_state()
     predict(model, corpus)

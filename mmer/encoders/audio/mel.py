@@ -85,7 +85,7 @@ class MelCNN(nn.Module):
         self.window = None if config.window is None else round(config.window / config.mel.hop)
         self.temporal = build_optional_temporal(config.dim, config.temporal)
         self.dim = self.temporal.dim
-        self.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
         """Encode waveforms in [-1, 1]; samples where the mask is False never matter."""

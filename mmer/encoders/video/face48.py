@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from mmer.config import Face48Config
-from mmer.encoders.norms import group_norm, replace_batch_norm
 from mmer.encoders.video.frames import PerFrame
 from mmer.encoders.video.pixels import FrameInput
 from mmer.encoders.weights import load_weights
@@ -38,8 +37,6 @@ class Xception(nn.Module):
     """The small Xception of Arriaga et al. 2017 (arXiv:1710.07557), up to its average over the picture.
 
     Four modules of two separable convolutions each, beside a strided shortcut (Chollet 2017, arXiv:1610.02357).
-    GroupNorm is in the place of BatchNorm, whose statistics would be those of the pictures beside a picture, and of
-    FER2013 where the pictures are another corpus's.
     """
 
     dim = 128
@@ -72,13 +69,13 @@ class XceptionBlock(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=2, bias=False), group_norm(after))
+        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after))
         self.body = nn.Sequential(
             *_separable(before, after),
-            group_norm(after),
+            nn.BatchNorm2d(after),
             nn.ReLU(),
             *_separable(after, after),
-            group_norm(after),
+            nn.BatchNorm2d(after),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
 
@@ -89,7 +86,7 @@ class XceptionBlock(nn.Module):
 
 
 class VGG19(nn.Module):
-    """The convolutions of VGG-19 (Simonyan and Zisserman 2015, arXiv:1409.1556), each with a GroupNorm.
+    """The convolutions of VGG-19 (Simonyan and Zisserman 2015, arXiv:1409.1556), each with a BatchNorm.
 
     Their five poolings leave one place of 48 x 48 pixels, so that no hidden layers are needed after them.
     """
@@ -99,7 +96,7 @@ class VGG19(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.grey = Grey()
-        convolutions = cast(nn.Sequential, replace_batch_norm(make_layers(cfgs["E"], batch_norm=True)))
+        convolutions = make_layers(cfgs["E"], batch_norm=True)
         convolutions[0] = nn.Conv2d(1, 64, 3, padding=1)
         for module in convolutions:
             if isinstance(module, nn.Conv2d):  # as torchvision does in its own VGG
@@ -110,7 +107,7 @@ class VGG19(nn.Module):
     @property
     def layers(self) -> list[nn.Module]:
         """Its convolutions from input to output, each with its norm."""
-        learned = [module for module in self.convolutions if isinstance(module, nn.Conv2d | nn.GroupNorm)]
+        learned = [module for module in self.convolutions if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
         return [nn.ModuleList(pair) for pair in zip(learned[::2], learned[1::2], strict=True)]
 
     def forward(self, pictures: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
@@ -135,11 +132,11 @@ def build_face48(config: Face48Config, load: bool = True) -> PerFrame:
     pixels = FrameInput(None, SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     # laid out pixel by pixel, half as much again is read on a CPU, for grey pictures do not say how they lie
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return PerFrame(pixels, network, config.temporal)
+    return PerFrame(pixels, network, config.temporal, frozen_norm=config.weights is not None)
 
 
 def _convolution(before: int, after: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(before, after, 3, bias=False), group_norm(after), nn.ReLU()
+    return nn.Conv2d(before, after, 3, bias=False), nn.BatchNorm2d(after), nn.ReLU()
 
 
 def _separable(before: int, after: int) -> tuple[nn.Module, ...]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mmer.batch import Tokens
 from mmer.config import FramesConfig, TemporalConfig
 from mmer.encoders.hub import fetch_from_hub
-from mmer.encoders.norms import keeps_batch_norm, replace_batch_norm, settle_batch_norm
+from mmer.encoders.norms import encode_real, settle_batch_norm
 from mmer.encoders.video.pixels import FrameInput
-from mmer.encoders.weights import Fetchers, State, load_weights, refuse_group_norm
+from mmer.encoders.weights import Fetchers, State, load_weights
 from mmer.errors import ConfigError
 from mmer.temporal import Unchanged, build_optional_temporal
 
@@ -41,10 +41,14 @@ class PerFrame(nn.Module):
         pixels: Brings frames into the form that the network wants.
         network: The network over each frame.
         temporal: The network over the frames; None hands each frame on as it is.
+        frozen_norm: Whether BatchNorm has loaded statistics, which stay as they are; it learns its own otherwise.
     """
 
-    def __init__(self, pixels: FrameInput, network: FrameNetwork, temporal: TemporalConfig | None) -> None:
+    def __init__(
+        self, pixels: FrameInput, network: FrameNetwork, temporal: TemporalConfig | None, frozen_norm: bool
+    ) -> None:
         super().__init__()
+        self.frozen_norm = frozen_norm
         self.input = pixels
         self.network = network
         self.temporal = build_optional_temporal(network.dim, temporal)
@@ -55,6 +59,13 @@ class PerFrame(nn.Module):
         """Its blocks from input to output, for learning rates that fall towards the input."""
         return [*self.network.layers, *([] if isinstance(self.temporal, Unchanged) else [self.temporal])]
 
+    def train(self, mode: bool = True) -> PerFrame:
+        """Set the mode; BatchNorm with loaded statistics stays in eval mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            settle_batch_norm(cast(nn.Module, self.network))
+        return self
+
     def forward(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode clips."""
         tokens: Tokens = self.temporal(self.describe(x, mask))
@@ -64,7 +75,7 @@ class PerFrame(nn.Module):
         """Return what the network over single frames says of each, before any network over them."""
         pixels, mask = self.input(x, mask)
         pictures = pixels.transpose(1, 2).flatten(0, 1)  # [b 3 t s s] -> [bt 3 s s]
-        return Tokens(self.network(pictures).view(*mask.shape, -1), mask)
+        return Tokens(encode_real(cast(nn.Module, self.network), pictures, mask.flatten()).view(*mask.shape, -1), mask)
 
 
 class Backbone(nn.Module):
@@ -73,14 +84,12 @@ class Backbone(nn.Module):
     Args:
         network: timm's network, made with ``num_classes=0``.
         frozen: Those of its parameters that do not learn.
-        frozen_norm: Whether its BatchNorm has loaded statistics, which stay as they are.
     """
 
-    def __init__(self, network: nn.Module, frozen: Sequence[nn.Parameter], frozen_norm: bool) -> None:
+    def __init__(self, network: nn.Module, frozen: Sequence[nn.Parameter]) -> None:
         super().__init__()
         self.network = network
         self.dim = cast(int, network.head_hidden_size)
-        self.frozen_norm = frozen_norm
         for parameter in frozen:
             parameter.requires_grad_(False)
 
@@ -94,14 +103,12 @@ class Backbone(nn.Module):
         return [nn.ModuleList([self.network.get_submodule(each) for each in dict.fromkeys(group)]) for group in names]
 
     def train(self, mode: bool = True) -> Backbone:
-        """Set the mode; what does not learn stays in eval mode, and so does BatchNorm with loaded statistics."""
+        """Set the mode; what does not learn stays in eval mode."""
         super().train(mode)
         for module in self.network.modules():
             parameters = list(module.parameters())
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
-        if self.frozen_norm:
-            settle_batch_norm(self.network)
         return self
 
     def forward(self, pictures: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
@@ -126,13 +133,10 @@ def build_frames(config: FramesConfig, load: bool = True) -> PerFrame:
     network, tags = _build_timm(config)
     known = timm.data.resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     if config.weights is not None and load:
-        refuse_group_norm(config.norm, config.weights)
         load_weights(network, config.weights, tags, head=_classifier(network))
-    if not keeps_batch_norm(config):
-        replace_batch_norm(network)
     pixels = FrameInput(None, config.size or known["input_size"][-1], mean=known["mean"], std=known["std"])
-    backbone = Backbone(network, _frozen_parameters(network, config), keeps_batch_norm(config))
-    return PerFrame(pixels, backbone, config.temporal)
+    backbone = Backbone(network, _frozen_parameters(network, config))
+    return PerFrame(pixels, backbone, config.temporal, frozen_norm=config.weights is not None)
 
 
 def _build_timm(config: FramesConfig) -> tuple[nn.Module, Fetchers]:

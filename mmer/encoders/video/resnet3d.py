@@ -21,9 +21,9 @@ from torchvision.models.video import R2Plus1D_18_Weights, R3D_18_Weights, r2plus
 
 from mmer.batch import Tokens
 from mmer.config import ResNet3DConfig
-from mmer.encoders.norms import keeps_batch_norm, replace_batch_norm, settle_batch_norm
+from mmer.encoders.norms import encode_real, settle_batch_norm
 from mmer.encoders.video.pixels import FrameInput, pool_mask
-from mmer.encoders.weights import Fetchers, State, fetch_torchvision, load_weights, refuse_group_norm
+from mmer.encoders.weights import Fetchers, State, fetch_torchvision, load_weights
 
 _GREY = ((0.45,) * 3, (0.225,) * 3)
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -43,14 +43,12 @@ class ResNet3D(nn.Module):
         upstream = _UPSTREAM[config.variant]
         network = upstream.build()
         if config.weights is not None and load:
-            refuse_group_norm(config.norm, config.weights)
             load_weights(network, config.weights, upstream.weights, head=upstream.head)
-        self.frozen_norm = keeps_batch_norm(config)
+        self.frozen_norm = config.weights is not None
         self.dim = upstream.dim
         mean, std = upstream.colours
         self.input = FrameInput(upstream.frames, upstream.size, mean=mean, std=std)
-        body = upstream.body(network)
-        self.network = body if self.frozen_norm else replace_batch_norm(body)
+        self.network = upstream.body(network)
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -67,7 +65,7 @@ class ResNet3D(nn.Module):
     def forward(self, x: UInt8[Tensor, "b t 3 h w"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode clips."""
         pixels, mask = self.input(x, mask)
-        hidden = self.network(pixels)  # [b d t h w]
+        hidden = encode_real(self.network, pixels, mask.any(dim=1))  # [b d t h w]
         return Tokens(hidden.mean(dim=(3, 4)).transpose(1, 2), pool_mask(mask, hidden.shape[2]))
 
 

@@ -1,0 +1,89 @@
+"""Norms: the statistics are those of what is real, and of nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmer.encoders.norms import MaskedBatchNorm, encode_real
+
+
+def spectrograms(*steps: int, length: int = 9, shape: tuple[int, ...] = (3, 4)) -> tuple[Tensor, Tensor]:
+    """Noise of the given lengths, and zeros behind it."""
+    torch.manual_seed(0)
+    mask = torch.arange(length) < torch.tensor(steps).unsqueeze(1)
+    x = 2 + torch.randn(len(steps), *shape, length)
+    return x * mask.view(len(steps), *[1] * len(shape), length), mask
+
+
+def pair(channels: int = 3) -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
+    """Ours and PyTorch's, with the same weights."""
+    ours, theirs = MaskedBatchNorm(channels), nn.BatchNorm1d(channels)
+    for norm in (ours, theirs):
+        torch.manual_seed(1)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4)], ids=["waveform", "spectrogram"])
+def test_real_steps_are_normalised_as_pytorch_normalises_them_alone(shape: tuple[int, ...]) -> None:
+    ours, theirs = pair()
+    for training in (True, True, False):
+        ours.train(training), theirs.train(training)
+        x, mask = spectrograms(9, 4, 1, shape=shape)
+        real = x.movedim(-1, 1)[mask]  # [n c *f]
+        torch.testing.assert_close(ours(x, mask).movedim(-1, 1)[mask], theirs(real), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.mean, theirs.running_mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.variance, theirs.running_var, rtol=1e-4, atol=1e-5)
+
+
+def test_neither_padding_nor_a_clip_without_sound_moves_the_statistics() -> None:
+    x, mask = spectrograms(9, 4)
+    longer = torch.zeros(3, 3, 4, 20)
+    longer[:2, ..., :9] = x
+    short, long = MaskedBatchNorm(3), MaskedBatchNorm(3)
+    expected, found = short(x, mask), long(longer, torch.arange(20) < torch.tensor([[9], [4], [0]]))
+    for clip, steps in enumerate((9, 4)):
+        torch.testing.assert_close(found[clip, ..., :steps], expected[clip, ..., :steps])
+    torch.testing.assert_close(long.state_dict(), short.state_dict())
+    assert short.mean.all()
+
+
+def test_a_batch_without_any_sound_teaches_no_statistics_but_has_gradients() -> None:
+    norm = MaskedBatchNorm(3)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    norm(*spectrograms(0, 0)).sum().backward()
+    torch.testing.assert_close(norm.state_dict(), before)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in norm.parameters())
+
+
+class Network(nn.Sequential):
+    """A convolution and its norm, then the mean over the picture."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean(dim=2)
+
+
+def test_pictures_that_are_not_there_teach_no_statistics() -> None:
+    x, real = torch.randn(4, 1, 6, 6), torch.tensor([True, False, True, False])
+    network, alone = Network(), Network()
+    alone.load_state_dict(network.state_dict())
+    said = encode_real(network, x, real)
+    torch.testing.assert_close(said[real], alone(x[real]))
+    assert not said[~real].any()
+    torch.testing.assert_close(network.state_dict(), alone.state_dict())
+
+
+def test_where_no_picture_is_there_every_parameter_has_a_gradient_and_modes_stay() -> None:
+    network = Network()
+    network[0].eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    encode_real(network, torch.randn(2, 1, 6, 6), torch.zeros(2, dtype=torch.bool)).sum().backward()
+    torch.testing.assert_close(network.state_dict(), before)
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.training and network[1].training and not network[0].training
