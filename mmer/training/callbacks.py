@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from mmer.checkpoint import CARD, Card, Origin
 from mmer.corpora.leaks import join_marks
+from mmer.data.samplers import seed_sequence
 from mmer.errors import SplitError
 from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import confusion_matrix, uar
@@ -64,6 +67,26 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+class SeedSteps(Callback):
+    """Draw dropout, and whatever else is random in the network, by the seed and the step alone.
+
+    A run that was broken off and goes on draws what it would have drawn.
+
+    Args:
+        seed: Seed of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the step, otherwise on each process."""
+        place = seed_sequence(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))
 
 
 class TellSplit(Callback):

@@ -21,7 +21,7 @@ from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
 from mmer.training.arguments import one_line, settle_unions
-from mmer.training.callbacks import BestCheckpoint, LastCheckpoint, TellSplit, WatchTest, WriteCard
+from mmer.training.callbacks import BestCheckpoint, LastCheckpoint, SeedSteps, TellSplit, WatchTest, WriteCard
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 from mmer.training.origin import Remember, shares_words
@@ -118,7 +118,10 @@ class TrainCLI(LightningCLI):
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
-        callbacks = [*told, WriteCard(_seed(config.seed_everything), past, origin)]
+        seed = _seed(config.seed_everything)
+        callbacks = [*told, WriteCard(seed, past, origin)]
+        if seed is not None:
+            callbacks.append(SeedSteps(seed))
         if config.trainer.enable_checkpointing is not False:
             callbacks += [BestCheckpoint(folder / "checkpoints"), LastCheckpoint(folder / "checkpoints")]
         if config.trainer.logger is not False:

@@ -109,7 +109,7 @@ def test_an_interrupted_recipe_ends_as_if_nothing_had_happened(
 ) -> None:
     recipe = ["--trainer.max_epochs=3", "--model.averaging={kind: ema, start: 0.4}", "--model.early_stopping=9"]
     recipe += ["--model.optim={kind: sgd, lr: 0.05, nesterov: true, schedule: plateau, patience: 0, factor: 0.5}"]
-    recipe += ["--model.config.streams.voice.dropout=0", "--model.config.fusion.dropout=0"]  # its draws begin anew
+    recipe += ["--model.config.streams.voice.dropout=0.3", "--model.config.fusion.dropout=0.3"]
     assert fit(*recipe, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
 
     def interrupt(self: cli.EmotionClassifier) -> None:
