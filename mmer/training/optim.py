@@ -57,14 +57,14 @@ def group_parameters(model: EmotionModel, config: OptimConfig) -> list[dict[str,
     """Return parameters by rate, the highest first, and by whether they decay; norms and biases do not.
 
     Raises:
-        ConfigError: Layers are to learn at rates of their own and no encoder has any.
+        ConfigError: Layers are to learn at rates of their own and no encoder has any, or one cannot say what its are.
     """
-    share = dict(_encoder_rates(model, config))
     if config.layer_decay < 1 and not any(_layers(encoder) for encoder in model.encoders.values()):
         raise ConfigError(
             f"model.optim.layer_decay={config.layer_decay} is for encoders with pretrained layers, and "
             f"{', '.join(model.encoders)} have none; leave it out, or lower model.optim.encoder_lr"
         )
+    share = dict(_encoder_rates(model, config))
     groups: dict[tuple[float, bool], list[Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -104,7 +104,7 @@ def _encoder_rates(model: EmotionModel, config: OptimConfig) -> Iterator[tuple[P
     Layers count from the top, whose share is the decay itself; what is in no layer is below the lowest.
     """
     for encoder in model.encoders.values():
-        layers = _layers(encoder)
+        layers = _layers(encoder) if config.layer_decay < 1 else []
         depth = {
             parameter: len(layers) - number for number, layer in enumerate(layers) for parameter in layer.parameters()
         }

@@ -161,6 +161,26 @@ def test_the_last_stage_and_what_follows_it_learn(backbone: str, last: str, save
     assert any(name.startswith("temporal.") for name in found)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "first"),
+    [
+        ("resnet18", "layer4.0.conv1.weight"),
+        ("vgg11", "pre_logits.fc1.weight"),
+        ("densenet121", "features.denseblock4.denselayer1.norm1.weight"),
+        ("nfnet_f0", "stages.3.0.downsample.conv.weight"),
+        ("repvgg_a0", "stages.3.0.conv_kxk.conv.weight"),
+        ("legacy_xception", "conv3.conv1.weight"),
+        ("mobilenetv3_small_050", "blocks.5.0.conv.weight"),
+        ("vit_tiny_patch16_224", "blocks.11.norm1.weight"),
+    ],
+)
+def test_the_last_stage_holds_more_than_norms(backbone: str, first: str) -> None:
+    with torch.device("meta"):  # names and no numbers
+        encoder = build_frames(FramesConfig("frames", backbone, weights="timm", trainable="last_stage"), load=False)
+    names = [name.removeprefix("network.network.") for name, _ in encoder.named_parameters()]
+    assert learning(encoder) == set(names[names.index(first) :])
+
+
 def test_of_a_frozen_backbone_nothing_learns_and_nothing_changes(saved: Callable[..., str]) -> None:
     encoder = frames(weights=saved(), trainable="none", temporal=LSTM).train()
     assert all(name.startswith("temporal.") for name in learning(encoder))
@@ -202,6 +222,15 @@ def test_layers_lie_from_input_to_output_and_hold_all_but_the_beginning(backbone
     assert any(BACKBONES[backbone] in name for name in names[-2] | names[-3])
 
 
+def test_layers_hold_parameters_that_lie_beside_the_blocks() -> None:
+    with torch.device("meta"):
+        encoder = frames("coat_tiny", size=None)
+    held = [{id(p) for p in layer.parameters()} for layer in encoder.layers]
+    assert sum(map(len, held)) == len(set().union(*held)), "a parameter is in two layers"
+    token = encoder.network.network.cls_token1
+    assert all(id(token) not in layer for layer in held)
+
+
 # --- mistakes
 
 
@@ -218,17 +247,16 @@ def test_an_unknown_backbone_is_refused_with_near_ones() -> None:
     assert refused(backbone="qqqq") == "timm has no backbone 'qqqq'; timm.list_models() lists what it has"
 
 
-def test_a_backbone_without_stages_has_no_last_one(monkeypatch: pytest.MonkeyPatch, saved: Callable[..., str]) -> None:
-    weights, create = saved(), timm.create_model
-
-    def stageless(*args: object, **settings: object) -> nn.Module:
-        network = create(*args, **settings)
-        network.feature_info = []
-        return network
-
-    monkeypatch.setattr(timm, "create_model", stageless)
-    assert refused(weights=weights, trainable="last_stage") == (
-        "trainable=last_stage: timm names no stages of test_resnet; choose none or all"
+@pytest.mark.parametrize("backbone", ["poolformer_s12", "pit_ti_224"])
+def test_a_backbone_without_stages_or_layers_is_refused(backbone: str) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError) as error:
+        build_frames(FramesConfig("frames", backbone, weights="timm", trainable="last_stage"), load=False)
+    assert str(error.value) == f"timm does not say what the stages of {backbone} are; choose trainable: none or all"
+    with torch.device("meta"), pytest.raises(ConfigError) as error:
+        _ = frames(backbone, size=None).layers
+    assert str(error.value) == (
+        f"timm does not say what the layers of {backbone} are; leave model.optim.layer_decay out, "
+        "or take another backbone"
     )
 
 

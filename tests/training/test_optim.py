@@ -75,11 +75,24 @@ def test_layers_of_their_own_rate_want_layers() -> None:
         group_parameters(make_model(WithoutLayers()), OptimConfig(layer_decay=0.5))
 
 
+def test_layers_that_cannot_be_told_are_asked_for_only_where_they_matter() -> None:
+    model = make_model(WithUnknownLayers())
+    assert rates(model, OptimConfig(lr=1.0, encoder_lr=0.1))["encoders.voice.weight"][0] == pytest.approx(0.1)
+    with pytest.raises(ConfigError, match="nobody knows"):
+        group_parameters(model, OptimConfig(layer_decay=0.5))
+
+
 class WithoutLayers(nn.Linear):
     dim = 4
 
     def __init__(self) -> None:
         super().__init__(4, 4)
+
+
+class WithUnknownLayers(WithoutLayers):
+    @property
+    def layers(self) -> list[nn.Module]:
+        raise ConfigError("nobody knows")
 
 
 def test_an_optimiser_is_what_its_description_says() -> None:

@@ -22,13 +22,13 @@ from mmer.temporal import Unchanged, build_optional_temporal
 
 @runtime_checkable
 class FrameNetwork(Protocol):
-    """What a network over single pictures offers; any ``nn.Module`` with a ``dim`` and this call is one."""
+    """What a network over single pictures offers; any ``nn.Module`` with a ``dim`` and this call is one.
+
+    It has ``layers`` too, its blocks from input to output. They are not declared here, for to check that a network
+    offers them would ask for them, and some networks cannot say what theirs are.
+    """
 
     dim: int
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Its blocks from input to output."""
 
     def __call__(self, pictures: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
         """Describe pictures, each alone."""
@@ -57,7 +57,8 @@ class PerFrame(nn.Module):
     @property
     def layers(self) -> list[nn.Module]:
         """Its blocks from input to output, for learning rates that fall towards the input."""
-        return [*self.network.layers, *([] if isinstance(self.temporal, Unchanged) else [self.temporal])]
+        layers: list[nn.Module] = cast(Any, self.network).layers
+        return [*layers, *([] if isinstance(self.temporal, Unchanged) else [self.temporal])]
 
     def train(self, mode: bool = True) -> PerFrame:
         """Set the mode; BatchNorm with loaded statistics stays in eval mode."""
@@ -95,12 +96,13 @@ class Backbone(nn.Module):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """Its blocks from input to output, as timm groups them; what comes before the first is in none."""
-        from timm.models import group_parameters
+        """Its blocks from input to output, as timm groups their parameters; what comes before the first is in none.
 
-        groups = group_parameters(self.network, self.network.group_matcher(coarse=False))  # type: ignore[operator]
-        names = [[name.rpartition(".")[0] for name in group] for _, group in sorted(groups.items())[1:]]
-        return [nn.ModuleList([self.network.get_submodule(each) for each in dict.fromkeys(group)]) for group in names]
+        Raises:
+            ConfigError: timm does not say what its blocks are.
+        """
+        groups = _groups(self.network, "leave model.optim.layer_decay out, or take another backbone", coarse=False)
+        return [nn.ParameterList(map(self.network.get_parameter, names)) for names in groups[1:]]
 
     def train(self, mode: bool = True) -> Backbone:
         """Set the mode; what does not learn stays in eval mode."""
@@ -174,7 +176,7 @@ def _classifier(network: nn.Module) -> tuple[str, ...]:
 
 
 def _frozen_parameters(network: nn.Module, config: FramesConfig) -> list[nn.Parameter]:
-    """Return the parameters that do not learn: all, or those before the last of the stages that timm names.
+    """Return the parameters that do not learn: all, or those before the last stage.
 
     Raises:
         ConfigError: timm names no stages.
@@ -185,12 +187,41 @@ def _frozen_parameters(network: nn.Module, config: FramesConfig) -> list[nn.Para
         case "none":
             return list(network.parameters())
         case "last_stage":
-            stages = getattr(network, "feature_info", None)
-            if not stages:
-                raise ConfigError(
-                    f"trainable=last_stage: timm names no stages of {config.backbone}; choose none or all"
-                )
-            last = f"{stages[-1]['module']}."
-            named = list(network.named_parameters())
-            first = next(place for place, (name, _) in enumerate(named) if name.startswith(last))
-            return [parameter for _, parameter in named[:first]]
+            stages = _groups(network, "choose trainable: none or all", coarse=True)
+            first = _last_stage(network, stages)
+            return [network.get_parameter(name) for stage in stages[:first] for name in stage]
+
+
+def _last_stage(network: nn.Module, stages: Sequence[Sequence[str]]) -> int:
+    """Return the place of the last stage.
+
+    It is the one that timm takes its last features of, or the last that holds more than norms where that lies before
+    it: timm's last features may be those of a norm or an activation.
+    """
+    weighty = [i for i, stage in enumerate(stages) if any(network.get_parameter(name).ndim > 1 for name in stage)]
+    module = cast(Any, network).feature_info[-1]["module"]
+    named = [i for i, stage in enumerate(stages) if any(name.startswith(f"{module}.") for name in stage)]
+    return min(places[-1] for places in (weighty, named) if places)
+
+
+def _groups(network: nn.Module, advice: str, *, coarse: bool) -> list[list[str]]:
+    """Return the names of all parameters of a network by where they lie, from input to output.
+
+    Args:
+        network: timm's network.
+        advice: What to do where timm does not say.
+        coarse: Whether to return stages, or the blocks that they are made of.
+
+    Raises:
+        ConfigError: timm does not say.
+    """
+    from timm.models import group_parameters
+
+    try:
+        matcher = cast(Any, network).group_matcher(coarse=coarse)
+    except (AttributeError, AssertionError) as error:  # some networks have none, some have blocks and no stages
+        name = cast(Any, network).pretrained_cfg["architecture"]
+        raise ConfigError(
+            f"timm does not say what the {'stages' if coarse else 'layers'} of {name} are; {advice}"
+        ) from error
+    return [names for _, names in sorted(group_parameters(network, matcher).items())]
