@@ -78,7 +78,8 @@ class EmotionDataModule(L.LightningDataModule):
             CorpusError: The folder was not prepared.
             SplitError: The split would leak, or a part would be empty.
             ConfigError: A clip has no label, or one that the label set does not know; or speakers are to be balanced
-                and some clips have none; or the model reads precomputed streams that the folder does not have.
+                and some clips have none; or the model reads precomputed streams that the folder does not have, or
+                that no training clip has.
         """
         self.corpus = PreparedCorpus.open(self.root)
         self._check_streams()
@@ -93,6 +94,8 @@ class EmotionDataModule(L.LightningDataModule):
         self.validation = self._dataset("validation")
         self.test = self._dataset("test")
         self._check_clips(stage)
+        if stage == "fit":
+            self._check_training(training)
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Training clips in random order; an incomplete last batch is left out unless it is the only one.
@@ -140,6 +143,14 @@ class EmotionDataModule(L.LightningDataModule):
             raise SplitError(
                 f"there is no clip to {'validate' if nobody else stage}: the part has no speaker, or none whose clips "
                 f"have {' or '.join(self.model.reads)} and a label of {self.model.label_set.name}"
+            )
+
+    def _check_training(self, rows: Sequence[Row]) -> None:
+        """Refuse precomputed streams that no training clip has: there would be nothing to standardise them by."""
+        if absent := [name for name in self.model.widths if not any(row.has(name) for row in rows)]:
+            raise ConfigError(
+                f"no clip of the training part has the features {listed(absent)}, and they are standardised by those "
+                "that have; prepare training clips with them, choose another split, or leave their streams out"
             )
 
     @property

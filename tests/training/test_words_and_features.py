@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -217,6 +218,25 @@ def test_features_that_the_folder_lacks_are_refused(described_corpus: Path, nois
         EmotionDataModule(model, str(described_corpus), SPLIT).setup("fit")
     with pytest.raises(ConfigError, match=r"the model reads the features gaze and .* has none; prepare it with"):
         EmotionDataModule(model, str(noise_corpus), SPLIT).setup("fit")
+
+
+def test_features_that_no_training_clip_has_are_refused_before_the_training(
+    described_corpus: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(described_corpus, root)
+    corpus = PreparedCorpus.open(root)
+    others = " ".join(name for name in corpus.config.features if name != "tone")
+    rows = [row if row.speaker == "24" else replace(row, extra={"features": others}) for row in corpus.rows]
+    write_manifest(root / "manifest.csv", rows)
+    model = ModelConfig({"voice": WaveCNNConfig("wave_cnn"), "tone": FeaturesConfig("features", "tone", 4)})
+    with pytest.raises(ConfigError) as error:
+        EmotionDataModule(model, str(root), SPLIT).setup("fit")
+    assert str(error.value) == (
+        "no clip of the training part has the features tone, and they are standardised by those that have; prepare "
+        "training clips with them, choose another split, or leave their streams out"
+    )
+    EmotionDataModule(model, str(root), SPLIT).setup("test")
 
 
 def test_a_wrong_width_is_refused_before_a_model_is_built(described_corpus: Path) -> None:
