@@ -29,11 +29,26 @@ class Tokens:
         x: The tokens.
         mask: True where a token is real, everywhere in the project.
         weight: How much each clip's stream counts in the fusion, which multiplies it after its norm; None is 1.
+        extent: How many tokens last as long as the clip, where those at its end were cut; None: all up to the last
+            real one.
     """
 
     x: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
     weight: Float[Tensor, " b"] | None = None
+    extent: Int[Tensor, " b"] | None = None
+
+    def repeat(self, times: int) -> Tokens:
+        """Return the streams of all clips several times, one copy of them after another."""
+        weight, extent = (None if each is None else each.repeat(times) for each in (self.weight, self.extent))
+        return Tokens(self.x.repeat(times, 1, 1), self.mask.repeat(times, 1), weight, extent)
+
+    def count(self) -> Int[Tensor, " b"]:
+        """Return how many last as long as each clip; what is masked before the last is a gap, after it padding."""
+        if self.extent is not None:
+            return self.extent
+        place = torch.arange(1, self.mask.shape[1] + 1, device=self.mask.device)
+        return (self.mask * place).amax(dim=1)
 
 
 @dataclass(frozen=True, slots=True)

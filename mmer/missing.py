@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -45,9 +46,7 @@ def copy_batch(tokens: Mapping[str, Tokens], reads: Mapping[str, str]) -> tuple[
     drawn = torch.empty(there.shape, device=there.device).exponential_() * there
     weight = torch.ones(keep.shape, device=there.device)
     weight[1] = drawn / drawn.sum(dim=1, keepdim=True).clamp(min=torch.finfo(drawn.dtype).tiny)
-    copied = {
-        name: Tokens(each.x.repeat(len(keep), 1, 1), each.mask.repeat(len(keep), 1)) for name, each in tokens.items()
-    }
+    copied = {name: each.repeat(len(keep)) for name, each in tokens.items()}
     return _weigh(copied, reads, _spare_last(keep, there).flatten(0, 1), weight.flatten(0, 1)), len(keep)
 
 
@@ -70,10 +69,10 @@ def _weigh(
 ) -> dict[str, Tokens]:
     column = {read: i for i, read in enumerate(_each(reads))}
     return {
-        name: Tokens(
-            each.x,
-            each.mask & keep[:, column[reads[name]], None],
-            None if weight is None else weight[:, column[reads[name]]],
+        name: replace(
+            each,
+            mask=each.mask & keep[:, column[reads[name]], None],
+            weight=None if weight is None else weight[:, column[reads[name]]],
         )
         for name, each in tokens.items()
     }

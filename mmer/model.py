@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -120,7 +120,7 @@ class EmotionModel(nn.Module):
             return self.head(self.fusion(tokens)), None
         assert isinstance(self.fusion, MeanFusion | EarlyFusion), "the config refuses a fusion without steps"
         hidden = self.fusion.steps(tokens)
-        frames = Tokens(self.head(hidden.x), hidden.mask)
+        frames = replace(hidden, x=self.head(hidden.x))
         if self.config.frame_mean == "logits":
             return mean_of_steps(frames), frames
         mean = mean_of_steps(Tokens(frames.x.softmax(dim=2), frames.mask))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -91,7 +91,7 @@ class LSTM(nn.Module):
                 heard.append(_take(self.backwards[layer](_take(x, back))[0], back))
             x = torch.cat(heard, dim=2)
         x = _take(x, order.argsort(dim=1))
-        return Tokens(torch.where(tokens.mask.unsqueeze(2), x, 0.0), tokens.mask)
+        return replace(tokens, x=torch.where(tokens.mask.unsqueeze(2), x, 0.0))
 
     def advance(self, tokens: Tokens, past: Carried | None = None) -> tuple[Tokens, Carried]:
         """Read the next steps of streams; only a causal network can.
@@ -163,7 +163,7 @@ class SelfAttention(nn.Module):
             memory.append(known)
             x = _attend(cast(nn.TransformerEncoderLayer, layer), x, known, hidden)
         x = torch.where(tokens.mask.unsqueeze(2), self.norm(x), 0.0)
-        return Tokens(x, tokens.mask), Carried(tuple(memory), mask)
+        return replace(tokens, x=x), Carried(tuple(memory), mask)
 
     def _hidden(self, mask: Bool[Tensor, "b n"], seen: int) -> Bool[Tensor, "bh t n"]:
         """Return what each new step must not look at, for every head; each sees itself, so that nothing is NaN."""

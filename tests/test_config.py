@@ -91,6 +91,17 @@ MISTAKES = {
     "video_patches: size=100 is not a multiple of patch=16; change one": lambda: VideoPatchesConfig(
         "video_patches", size=100
     ),
+    "stream voice hears frames=128 video frames, 4.27 s, of a window of clip.seconds=3.6; lower frames, or raise": (
+        lambda: ModelConfig({"voice": WaveCNNConfig("wave_cnn", frames=128)}, clip=ClipConfig(3.6))
+    ),
+    "stream voice hears frames=16 video frames of the window, and fusion.kind=early and head=frame take": (
+        lambda: ModelConfig(
+            {"voice": WaveCNNConfig("wave_cnn", frames=16)}, fusion=EarlyFusionConfig("early", LSTMConfig("lstm"))
+        )
+    ),
+    "set frames to null, or shorten clip.seconds": lambda: ModelConfig(
+        {"voice": WaveCNNConfig("wave_cnn", frames=16)}, fusion=MeanFusionConfig("mean"), head="frame"
+    ),
     "clip.seconds=0 must be positive": lambda: ClipConfig(seconds=0),
     "clip.frames=-1 must be positive": lambda: ClipConfig(frames=-1),
     "clip.sample_rate=0 must be positive, in Hz": lambda: ClipConfig(sample_rate=0),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmer.batch import Batch
+from mmer.batch import Batch, Tokens
 from mmer.config import (
     ClipConfig,
     EarlyFusionConfig,
     Face48Config,
+    FeaturesConfig,
     GatedFusionConfig,
     LSTMConfig,
     MeanFusionConfig,
@@ -23,11 +25,15 @@ from mmer.config import (
     MelPatchesConfig,
     ModelConfig,
     MViTConfig,
+    PrepareConfig,
     SelfAttentionConfig,
     WaveCNNConfig,
     from_plain,
 )
+from mmer.data.clip import PreparedClip
+from mmer.data.dataset import make_layout
 from mmer.errors import ConfigError
+from mmer.inference.frames import predict_frames
 from mmer.model import EmotionModel, build_model
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -114,6 +120,29 @@ def test_a_single_stream_s_frames_have_the_mean_that_a_head_for_clips_gives() ->
     batch = clips(config)
     torch.testing.assert_close(answer(framewise, batch)[:2], answer(whole, batch)[:2])
     assert whole(clips(config)).frames is None
+
+
+@pytest.mark.parametrize("fusion", [EARLY, MeanFusionConfig("mean", dim=8)], ids=["early", "mean"])
+def test_steps_of_a_table_that_is_cut_keep_their_place(fusion: EarlyFusionConfig | MeanFusionConfig) -> None:
+    table = FeaturesConfig("features", "units", 2, dropout=0.0)
+    config = replace(CONFIG, streams={"table": table}, fusion=fusion)
+    model = make(config)
+    model.encoders["table"].fit(torch.zeros(2), torch.ones(2), 4)
+    units = Tokens(torch.randn(2, 8, 2), torch.tensor([[True] * 8, [True] * 4 + [False] * 4]))
+    frames = model(Batch(("cut", "whole"), features={"units": units})).frames
+    assert frames is not None
+    assert frames.mask[1, :4].all()
+    last = 3 if fusion is EARLY else 4  # the third of four steps still hears the fourth of eight
+    assert frames.mask[0].nonzero().flatten().tolist() == list(range(last))
+    layout = make_layout(config, PrepareConfig())
+    found = predict_frames(model, layout, long_table(8), "clip", device=torch.device("cpu"))
+    assert max(found.times) == pytest.approx(0.25 if fusion is EARLY else 0.175), "of 0.4 s"
+
+
+def long_table(steps: int) -> PreparedClip:
+    """A clip of 0.4 s of silence with a table of so many steps."""
+    silence = np.zeros(6400, np.float32)
+    return replace(PreparedClip.empty(), audio=silence, features={"units": np.ones((steps, 2), np.float32)})
 
 
 def test_copies_are_answered_in_training_alone() -> None:

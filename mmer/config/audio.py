@@ -46,7 +46,8 @@ class WaveCNNConfig:
     """Bring each window to unit power, as wav2vec 2.0 does: neither the microphone nor loudness matters then."""
     frames: int | None = None
     """How much is heard, in video frames: 16 are 0.53 s, 64 are 2.1 s. Training hears a part of the window drawn anew
-    each time, evaluation its middle, so 16 against 64 compares what a voice says in that time. Null hears it all."""
+    each time, evaluation its middle, so 16 against 64 compares what a voice says in that time. Null hears it all, as
+    ``fusion: early`` and ``head: frame`` must."""
     frame_rate: float = 29.97
     """Video frames a second, by which ``frames`` is counted: RAVDESS's."""
 

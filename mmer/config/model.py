@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmer.config.audio import SAMPLE_RATE, AudioConfig
+from mmer.config.audio import SAMPLE_RATE, AudioConfig, WaveCNNConfig
 from mmer.config.checks import require, require_rate
 from mmer.config.clip import ClipConfig
 from mmer.config.features import FeaturesConfig
@@ -65,6 +65,7 @@ class ModelConfig:
             "leave it at dropout",
         )
         self._check_head()
+        self._check_parts()
         if self.causal:
             self._check_causal()
         label_set(self.labels)
@@ -81,6 +82,23 @@ class ModelConfig:
             f"head=frame needs a fusion that keeps the steps: early, or mean over a single stream; "
             f"this one is {self.fusion.kind} over {', '.join(self.streams)}",
         )
+
+    def _check_parts(self) -> None:
+        """Check how much streams hear of the window that the others read."""
+        for name, stream in self.streams.items():
+            if not isinstance(stream, WaveCNNConfig) or stream.frames is None:
+                continue
+            seconds = stream.frames / stream.frame_rate
+            require(
+                seconds <= self.clip.seconds,
+                f"stream {name} hears frames={stream.frames} video frames, {seconds:.2f} s, of a window of "
+                f"clip.seconds={self.clip.seconds}; lower frames, or raise clip.seconds",
+            )
+            require(
+                self.head == "clip" and not isinstance(self.fusion, EarlyFusionConfig),
+                f"stream {name} hears frames={stream.frames} video frames of the window, and fusion.kind=early and "
+                "head=frame take what it hears for all of it; set frames to null, or shorten clip.seconds",
+            )
 
     def _check_causal(self) -> None:
         for name, stream in self.streams.items():

@@ -50,7 +50,8 @@ class Features(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t f"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode streams; steps where the mask is False never matter."""
+        extent = Tokens(x, mask).count()  # what is cut had a place in the clip, and the rest keeps its own
         mask = mask & (torch.arange(x.shape[1], device=x.device) < self.steps)
         x = torch.where(mask.unsqueeze(2), (x - self.mean) * self.scale, 0.0)
-        tokens: Tokens = self.temporal(Tokens(self.dropout(x), mask))
+        tokens: Tokens = self.temporal(Tokens(self.dropout(x), mask, extent=extent))
         return tokens

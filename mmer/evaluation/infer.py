@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import combinations
 
 import cv2
@@ -159,7 +160,7 @@ def _answer_subsets(model: EmotionModel, tokens: Mapping[str, Tokens], sets: Seq
     for name, stream in tokens.items():
         keep = torch.tensor([streams[name].reads in kept for kept in sets], device=stream.mask.device)
         mask = (keep[:, None, None] & stream.mask).flatten(0, 1)
-        hidden[name] = Tokens(stream.x.repeat(len(sets), 1, 1), mask)
+        hidden[name] = replace(stream.repeat(len(sets)), mask=mask)
     return torch.stack(model.answer(hidden).chunk(len(sets)))
 
 

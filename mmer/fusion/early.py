@@ -41,7 +41,7 @@ class EarlyFusion(nn.Module):
 
     def steps(self, streams: Mapping[str, Tokens]) -> Tokens:
         """Return the steps of the clock."""
-        extents = {name: _extent(tokens) for name, tokens in streams.items()}
+        extents = {name: tokens.count() for name, tokens in streams.items()}
         steps: Tokens = self.temporal(self._side_by_side(streams, extents, self.clock))
         return steps
 
@@ -53,7 +53,7 @@ class EarlyFusion(nn.Module):
             steps: How many steps the piece lasts.
             past: What is kept of the pieces before.
         """
-        extents = {name: torch.full_like(_extent(tokens), tokens.x.shape[1]) for name, tokens in streams.items()}
+        extents = {name: torch.full_like(tokens.count(), tokens.x.shape[1]) for name, tokens in streams.items()}
         return self.temporal.advance(self._side_by_side(streams, extents, steps), past)
 
     def _side_by_side(self, streams: Mapping[str, Tokens], extents: Mapping[str, Tensor], steps: int) -> Tokens:
@@ -97,9 +97,3 @@ def align(tokens: Tokens, extent: Int[Tensor, " b"], steps: int, *, causal: bool
     mask = total > 1e-4
     weight = torch.where(mask.unsqueeze(2), weight, 0.0) / total.clamp(min=1e-4).unsqueeze(2)
     return Tokens(weight.to(tokens.x.dtype) @ tokens.x, mask)
-
-
-def _extent(tokens: Tokens) -> Int[Tensor, " b"]:
-    """Return how many tokens there are up to the last real one; what is masked before it is a gap, after it padding."""
-    place = torch.arange(1, tokens.mask.shape[1] + 1, device=tokens.mask.device)
-    return (tokens.mask * place).amax(dim=1)

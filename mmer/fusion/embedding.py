@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ class StreamProjection(nn.Sequential):
             x = layer(x)
         if tokens.weight is not None:
             x = x * tokens.weight.view(-1, 1, 1)
-        return Tokens(torch.where(real, x, 0.0), tokens.mask)
+        return replace(tokens, x=torch.where(real, x, 0.0), weight=None)
 
 
 class StreamEmbedding(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -31,6 +33,14 @@ def test_columns_are_standardised_and_a_constant_one_is_zero() -> None:
 def test_steps_behind_the_longest_are_cut() -> None:
     tokens = make()(torch.ones(1, 6, 3), torch.ones(1, 6, dtype=torch.bool))
     assert tokens.mask.tolist() == [[True] * 4 + [False] * 2]
+
+
+@pytest.mark.parametrize("temporal", NETWORKS)
+def test_what_is_cut_still_counts_as_a_part_of_the_clip(temporal: TemporalConfig | None) -> None:
+    mask = torch.tensor([[True] * 6, [True, True, True, False, False, False], [False] * 6])
+    tokens = make(temporal)(torch.ones(3, 6, 3), mask)
+    assert tokens.count().tolist() == [6, 3, 0]
+    assert replace(tokens, extent=None).count().tolist() == [4, 3, 0]
 
 
 def test_an_encoder_that_nothing_was_fitted_to_reads_all_as_it_is() -> None:

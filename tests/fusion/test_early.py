@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmer.batch import Tokens
-from mmer.fusion.early import _extent, align
+from mmer.fusion.early import align
 
 
 def tokens(*values: float | None) -> Tokens:
@@ -17,7 +19,7 @@ def tokens(*values: float | None) -> Tokens:
 
 def on_clock(given: Tokens, steps: int, causal: bool = False) -> list[float | None]:
     clean = Tokens(torch.where(given.mask.unsqueeze(2), given.x, 0.0), given.mask)
-    out = align(clean, _extent(given), steps, causal=causal)
+    out = align(clean, given.count(), steps, causal=causal)
     return [
         round(value, 4) if real else None
         for value, real in zip(out.x[0, :, 0].tolist(), out.mask[0].tolist(), strict=True)
@@ -55,6 +57,12 @@ def test_a_single_token_is_at_every_step() -> None:
 
 def test_sound_that_ends_early_spans_the_clip_as_its_frames_do() -> None:
     assert on_clock(tokens(0, 4, None, None, None), 4) == on_clock(tokens(0, 4), 4)
+
+
+def test_steps_that_were_cut_leave_the_others_in_their_place() -> None:
+    given = replace(tokens(0, 1, None, None), extent=torch.tensor([4]))
+    assert on_clock(given, 4) == [0, 1, None, None]
+    assert on_clock(given, 8, causal=True) == [None, 0, 0, 1, 1, None, None, None]
 
 
 def test_a_gap_is_bridged_by_its_real_neighbours_and_never_by_what_lies_in_it() -> None:
