@@ -17,7 +17,7 @@ from mmer.config import SplitConfig
 from mmer.corpora.folds import DealtFold, deal_folds
 from mmer.corpora.leaks import one_spelling
 from mmer.corpora.manifest import Row, listed
-from mmer.corpora.protocols import EmptyPartError
+from mmer.corpora.protocols import MITSEAS, EmptyPartError
 from mmer.data.store import PreparedCorpus
 from mmer.errors import CheckpointError, ConfigError, SplitError
 from mmer.evaluation.predictions import Predictions
@@ -25,11 +25,11 @@ from mmer.evaluation.predictions import Predictions
 if TYPE_CHECKING:
     import torch
 
-MITSEAS = "mitseas"
-"""The published protocol: 8 actors train the voice's machine, 12 others the forest, 4 are tested."""
-
 FACE = "face"
 """The input of the face's posteriors."""
+
+_FRAME = 0.04
+"""How long a frame lasts that a network of single pictures sees, in seconds: 25 of them are in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def read_face(corpus: PreparedCorpus, rows: Sequence[Row], source: str, device: 
 
 
 def _by_checkpoint(corpus: PreparedCorpus, rows: Sequence[Row], path: Path, device: torch.device) -> Predictions:
-    """Let a checkpoint that has learned from other corpora answer."""
+    """Let a checkpoint that has learned from other corpora answer; one of single pictures sees all frames of a clip."""
     from mmer.checkpoint import read_checkpoint
     from mmer.evaluation.infer import predict_rows
 
@@ -185,4 +185,6 @@ def _by_checkpoint(corpus: PreparedCorpus, rows: Sequence[Row], path: Path, devi
             "trained on another corpus, as on fer2013"
         )
     unlabelled = [replace(row, label=None) for row in rows]  # its classes are its own
-    return predict_rows(model, corpus, unlabelled, device=device)["+".join(card.model.reads)]
+    if card.model.reads == ("video",) and card.model.clip.frames == 1:  # an answer is the mean over a clip's windows
+        model.config = replace(card.model, clip=replace(card.model.clip, seconds=_FRAME))
+    return predict_rows(model, corpus, unlabelled, device=device, batch_size=1)["+".join(card.model.reads)]

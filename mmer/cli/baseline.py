@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmer.cli.parser import add_device, add_results, add_seeds, add_workers, check_folder, labels
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.cli.split import add_protocol, split_config
+from mmer.corpora.protocols import LATE_FOREST_PROTOCOLS, PROTOCOLS
 
 if TYPE_CHECKING:  # they load scikit-learn, and --help is quick
     from mmer.baselines.ranking import Ranked
@@ -44,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         description=f"A {title}, trained on other speakers than the machine: those of the protocol mitseas, or the "
         "validation speakers of any other.",
     )
-    _add_folder(both)
+    _add_folder(both, LATE_FOREST_PROTOCOLS)
     both.add_argument(
         "--face",
         required=True,
@@ -56,10 +57,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_device(both)
 
 
-def _add_folder(parser: argparse.ArgumentParser) -> None:
+def _add_folder(parser: argparse.ArgumentParser, protocols: str = PROTOCOLS) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="prepared folder")
     add_results(parser)
-    add_protocol(parser)
+    add_protocol(parser, protocols)
 
 
 def _add_others(parser: argparse.ArgumentParser) -> None:

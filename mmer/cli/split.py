@@ -28,10 +28,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_split)
 
 
-def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how clips are dealt."""
+def add_protocol(parser: argparse.ArgumentParser, protocols: str = PROTOCOLS) -> None:
+    """Add the flags that say how clips are dealt.
+
+    Args:
+        parser: The command's.
+        protocols: What a protocol may be called.
+    """
     default = SplitConfig()
-    parser.add_argument("--protocol", required=True, help=PROTOCOLS)
+    parser.add_argument("--protocol", required=True, help=protocols)
     parser.add_argument("--fold", type=positive, help="one fold alone, from 1; all of them where this is left out")
     for part in ("test", "validation", "train"):
         parser.add_argument(f"--{part}", type=names, help=f"speakers of the {part} part, with commas (speakers only)")

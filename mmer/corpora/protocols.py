@@ -114,8 +114,17 @@ PUBLISHED: Mapping[str, Published] = {
 ROW_WISE = ("table", "random_leaky")
 """The protocols that deal clips one by one, and not speakers."""
 
-PROTOCOLS = ", ".join((*PUBLISHED, "loso", "contig:K", "group-kfold:K", "speakers", *ROW_WISE))
+_ANY_CORPUS = ("loso", "contig:K", "group-kfold:K", "speakers", *ROW_WISE)
+
+PROTOCOLS = ", ".join((*PUBLISHED, *_ANY_CORPUS))
 """What a protocol may be called, for a human."""
+
+MITSEAS = "mitseas"
+"""Both halves of ``mitseas``, which ``mmer baseline late_forest`` deals together: 8 actors train the machine of the
+voice, 12 others the forest, 4 are tested."""
+
+LATE_FOREST_PROTOCOLS = ", ".join((MITSEAS, *(n for n in PUBLISHED if not n.startswith(MITSEAS)), *_ANY_CORPUS))
+"""What the protocol of ``mmer baseline late_forest`` may be called, for a human."""
 
 
 def count_speaker_folds(rows: Sequence[Row], config: SplitConfig) -> int:
@@ -149,6 +158,11 @@ def deal_speakers(rows: Sequence[Row], config: SplitConfig) -> Fold:
 
 def _speaker_folds(rows: Sequence[Row], config: SplitConfig) -> list[Fold]:
     name, colon, number = config.protocol.partition(":")
+    if config.protocol == MITSEAS:
+        raise SplitError(
+            f"protocol {MITSEAS!r} is that of 'mmer baseline late_forest' alone, for two systems learn from different "
+            f"actors; choose {MITSEAS}:audio for the voice's, {MITSEAS}:combination for what combines it with the face"
+        )
     if config.protocol not in (*PUBLISHED, "loso", "speakers") and not (name in ("contig", "group-kfold") and colon):
         raise SplitError(f"protocol {config.protocol!r} is unknown; choose one of {PROTOCOLS}")
     if config.protocol in PUBLISHED:

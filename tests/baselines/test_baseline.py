@@ -19,18 +19,30 @@ from mmer.baselines.inputs import Table
 from mmer.baselines.late_forest import deal_roles, read_face
 from mmer.baselines.ranking import rank_descriptors
 from mmer.baselines.run import Work, run_classifier, run_forest_of_both
+from mmer.batch import Batch
 from mmer.checkpoint import Card
-from mmer.config import FeaturesConfig, ModelConfig, PrepareConfig, SplitConfig, TransformerFusionConfig
-from mmer.corpora.manifest import read_rows, write_manifest
+from mmer.config import (
+    ClipConfig,
+    Face48Config,
+    FeaturesConfig,
+    MeanFusionConfig,
+    ModelConfig,
+    PrepareConfig,
+    SplitConfig,
+    TransformerFusionConfig,
+)
+from mmer.corpora.manifest import Row, read_rows, write_manifest
 from mmer.corpora.splits import make_split
-from mmer.data.store import PreparedCorpus
+from mmer.data.clip import PreparedClip
+from mmer.data.store import PreparedCorpus, clip_path, write_settings
 from mmer.emotions import label_set
 from mmer.errors import CheckpointError
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import System
+from mmer.media.jpeg import encode_jpeg
 from mmer.model import build_model
-from tests.baselines.conftest import NAMES, write_tones
+from tests.baselines.conftest import NAMES, RATE, write_tones
 
 LABELS = ["--labels", "high,low,noise"]
 FOLDS = ["--protocol", "contig:3", *LABELS, "--workers", "1", "--resamples", "20"]
@@ -179,6 +191,35 @@ def test_a_checkpoint_of_another_corpus_is_a_face(
         np.testing.assert_allclose(found.values.sum(axis=1), 1)
 
 
+def test_a_network_of_single_pictures_sees_all_frames_of_a_clip(tmp_path: Path) -> None:
+    rng, root = np.random.default_rng(0), tmp_path / "faces"
+    (root / "clips").mkdir(parents=True)
+    write_settings(root, PrepareConfig(size=48))
+    frames = rng.integers(0, 256, (50, 1, 1, 3), dtype=np.uint8).repeat(48, 1).repeat(48, 2)
+    images = [encode_jpeg(frame, 95) for frame in frames]
+    sizes = np.array([len(image) for image in images], np.int64)
+    path = clip_path(root, "moving")
+    PreparedClip(np.arange(50) / 25, sizes, np.concatenate(images), None, RATE).save(path)
+    write_manifest(root / "manifest.csv", [Row("moving", "ravdess", "1", "low", video=path)])
+    config = ModelConfig(
+        {"face": Face48Config("face48")}, ("a", "b", "c"), ClipConfig(1.0, frames=1), MeanFusionConfig("mean", dim=8)
+    )
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    card = Card(config, PrepareConfig(size=48), SplitConfig(), "", "", {}, ["fer2013"])
+    torch.save({checkpoint.CARD: card.to_plain(), "state_dict": weights}, tmp_path / "face.ckpt")
+    corpus = PreparedCorpus.open(root)
+    found = read_face(corpus, corpus.rows, str(tmp_path / "face.ckpt"), torch.device("cpu")).values[0]
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)[:, None]
+    with torch.no_grad():
+        each = model(Batch(("",) * 50, video=pictures, video_mask=torch.ones(50, 1) > 0)).logits.softmax(dim=1)
+    assert each.std(dim=0).min() > 1e-3, "frames differ"
+    np.testing.assert_allclose(found, each.mean(dim=0), atol=2e-3)  # a JPEG is not quite the picture
+    one = each[[12, 37]].mean(dim=0)
+    assert np.abs(found - one.numpy()).max() > 5e-3, "two frames of a clip of 2 s would have said this"
+
+
 @pytest.mark.parametrize(
     ("args", "error"),
     [
@@ -186,6 +227,7 @@ def test_a_checkpoint_of_another_corpus_is_a_face(
         (["svm", *FOLDS, "--features", "words"], "no stream 'words'; read some of: voice, face_posteriors"),
         (["svm", *FOLDS, "--fold", "4"], "contig:3 has the folds 1 to 3, not 4"),
         (["late_forest", *FOLDS, "--face", "nobody"], r"--face nobody is no stream of .*\(it has: face_posteriors\)"),
+        (["svm", *LABELS, "--protocol", "mitseas"], "protocol 'mitseas' is that of 'mmer baseline late_forest' alone"),
         (
             ["late_forest", *LABELS, "--protocol", "speakers", "--test", "1", "--face", "face_posteriors"],
             "speakers leaves nobody to train the forest in fold 1",
@@ -204,6 +246,16 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert said.startswith("mmer: error: ")
     assert re.search(error, said)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["svm", "late_forest"])
+def test_help_lists_the_protocols_that_a_baseline_takes(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run(kind, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("--protocol PROTOCOL mitseas, contig6, " in said) == (kind == "late_forest")
+    assert ("mitseas:audio" in said) == (kind == "svm")
+    assert "loso, contig:K" in said
 
 
 def test_clips_of_one_class_teach_nothing(tones: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:

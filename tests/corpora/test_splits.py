@@ -146,7 +146,8 @@ def test_an_unknown_protocol_is_refused_with_those_there_are() -> None:
         SplitError, match=r"protocol 'contig7' is unknown; choose one of contig6, luna5, .*random_leaky"
     ):
         make_split(ACTORS, SplitConfig("contig7"))
-    with pytest.raises(SplitError, match=r"protocol 'mitseas' is unknown; .*mitseas:audio, mitseas:combination"):
+    said = r"protocol 'mitseas' is that of 'mmer baseline late_forest' alone, .*; choose mitseas:audio for the voice's,"
+    with pytest.raises(SplitError, match=said):
         make_split(ACTORS, SplitConfig("mitseas"))
 
 
