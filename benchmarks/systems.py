@@ -1,9 +1,14 @@
 """Train and test every system at its tiny size on the demo corpus, and print their table.
 
-    make demo                                          # makes runs/demo/data
-    python benchmarks/systems.py                       # every configs/tiny/*.yaml, one after the other
+    make demo-features                                 # makes runs/demo/described
+    python benchmarks/systems.py                       # every configs/*.yaml, one after the other
     python benchmarks/systems.py mel_cnn early         # only these
+    python benchmarks/systems.py --again               # those too that were measured before
     python benchmarks/systems.py --table               # the table of what was measured before
+
+What was measured stays in runs/systems, so that a run that was stopped goes on. A system that cannot be trained, as one
+whose weights are on a hub that does not answer, has its reason in the table; the others follow, and the exit code is 1.
+A system whose tiny size is another's (``# Tiny: NAME`` in its YAML) is counted and not trained.
 
 Parameters and GFLOPs are those of the system's own size (configs/NAME.yaml) and of the tiny one: one clip, forwards, a
 multiplication and an addition as two operations, counted by PyTorch's FlopCounterMode on tensors that hold nothing.
@@ -18,7 +23,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +38,13 @@ from mmer.atomic import replacing
 from mmer.batch import Batch, Tokens
 from mmer.build import build_tokenizer
 from mmer.config import FeaturesConfig, ModelConfig, from_plain
+from mmer.errors import CheckpointError
 from mmer.model import EmotionModel, build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
-PUBLISHED = "# Published: "
+PUBLISHED, TINY = "# Published: ", "# Tiny: "
+"""How lines begin in which a YAML says what it corresponds to, and whose tiny size it shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,79 +54,110 @@ class Measured:
     Args:
         name: Its config.
         published: The published result that it corresponds to, or none.
-        parameters: Of its own size.
+        parameters: Of its own size; None where it cannot be built here.
         gflops: Of its own size, for one clip.
         tiny_parameters: Of its tiny size.
         tiny_gflops: Of its tiny size.
-        seconds: How long the tiny one's training took.
+        seconds: How long the tiny one's training took; None where it was not trained.
         accuracy: The tiny one's on the demo corpus's test actors.
         low: Lower end of its 95% interval.
         high: Upper end.
         chance: Accuracy of a guess.
+        tiny: The system whose tiny size it shares.
+        failure: Why it was not trained.
     """
 
     name: str
     published: str
-    parameters: int
-    gflops: float
-    tiny_parameters: int
-    tiny_gflops: float
-    seconds: float
-    accuracy: float
-    low: float
-    high: float
-    chance: float
+    parameters: int | None
+    gflops: float | None
+    tiny_parameters: int | None
+    tiny_gflops: float | None
+    seconds: float | None = None
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    tiny: str | None = None
+    failure: str | None = None
+
+
+class FailedError(Exception):
+    """A script failed; the message is its last line."""
 
 
 def main() -> int:
     """Measure the systems and print their table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = sorted(path.stem for path in (CONFIGS / "tiny").glob("*.yaml"))
+    names = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "demo")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"some of: {', '.join(names)}; all without a name")
-    parser.add_argument("--root", type=Path, default=Path("runs/demo/data"), help="the prepared demo corpus")
+    parser.add_argument("--root", type=Path, default=Path("runs/demo/described"), help="the prepared demo corpus")
     parser.add_argument("--output", type=Path, default=Path("runs/systems"), help="where the runs go")
+    parser.add_argument("--again", action="store_true", help="measure those too that were measured before")
     parser.add_argument("--table", action="store_true", help="train nothing; print what is there")
     args = parser.parse_args()
     if wrong := sorted(set(args.systems) - set(names)):
         parser.error(f"there is no system {wrong[0]!r}; choose from {', '.join(names)}")
-    if not args.table:
-        for name in tqdm(args.systems or names, unit="system"):
+    before = {name: measured for name, measured in read(args.output).items() if measured.failure is None}
+    asked = [] if args.table else [name for name in args.systems or names if args.again or name not in before]
+    for name in tqdm(asked, unit="system", disable=not asked):
+        with replacing(args.output / f"{name}.json") as temporary:
             measured = measure(name, args.root, args.output)
-            with replacing(args.output / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
-    found = [Measured(**json.loads(path.read_text())) for path in sorted(args.output.glob("*.json"))]
-    print(table(found))
-    return 0
+            temporary.write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
+    found = read(args.output)
+    print(table(list(found.values())))
+    return int(any(found[name].failure is not None for name in asked))
+
+
+def read(output: Path) -> dict[str, Measured]:
+    """Return what was measured before, by name."""
+    return {path.stem: Measured(**json.loads(path.read_text())) for path in sorted(output.glob("*.json"))}
 
 
 def measure(name: str, root: Path, output: Path) -> Measured:
-    """Train and test a system at its tiny size, and count what its own size costs."""
-    own, tiny = CONFIGS / f"{name}.yaml", CONFIGS / "tiny" / f"{name}.yaml"
-    folder = output / name
+    """Count what a system costs at both sizes, and train and test it at its tiny one where that is its own."""
+    own = CONFIGS / f"{name}.yaml"
+    tiny = CONFIGS / "tiny" / f"{said(own, TINY) or name}.yaml"
+    counted = Measured(name, said(own, PUBLISHED) or "", *count(own), *count(tiny))
+    if tiny.stem != name:
+        return replace(counted, tiny=tiny.stem)
+    try:
+        return replace(counted, **train(tiny, root, output / name))
+    except FailedError as error:
+        return replace(counted, failure=str(error))
+
+
+def train(tiny: Path, root: Path, folder: Path) -> dict[str, float]:
+    """Train and test a tiny system; return the numbers of a :class:`Measured`.
+
+    Raises:
+        FailedError: It could not be trained or tested.
+    """
     began = time.perf_counter()
     call("train.py", "fit", "--config", tiny, "--data.root", root, "--trainer.default_root_dir", folder, "--overwrite")
     seconds = time.perf_counter() - began
     call("evaluate.py", "--checkpoint", folder / "checkpoints" / "best.ckpt", "--output", folder / "report")
     metrics = json.loads((folder / "report" / "metrics.json").read_text())
     accuracy = metrics["systems"][0]["scores"]["accuracy"]
-    return Measured(
-        name,
-        published(own),
-        *count(own),
-        *count(tiny),
-        round(seconds, 1),
-        accuracy["value"],
-        accuracy["low"],
-        accuracy["high"],
-        metrics["chance"],
-    )
+    return {
+        "seconds": round(seconds, 1),
+        "accuracy": accuracy["value"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
+        "chance": metrics["chance"],
+    }
 
 
 def call(script: str, *args: object) -> None:
-    """Run one of the project's scripts; stop with what it said where it fails."""
+    """Run one of the project's scripts.
+
+    Raises:
+        FailedError: It failed.
+    """
     done = subprocess.run([sys.executable, script, *map(str, args)], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{script} {' '.join(map(str, args))}\n{done.stderr}")
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise FailedError(lines[-1].removeprefix(f"{script}: error: "))
 
 
 def read_model(config: Path) -> ModelConfig:
@@ -127,16 +165,20 @@ def read_model(config: Path) -> ModelConfig:
     return from_plain(ModelConfig, yaml.safe_load(config.read_text(encoding="utf-8"))["model"]["config"])
 
 
-def published(config: Path) -> str:
-    """Return the published result that a YAML says it corresponds to."""
+def said(config: Path, what: str) -> str | None:
+    """Return what a YAML says of itself in a line of its head, as ``# Published: none``."""
     lines = config.read_text(encoding="utf-8").splitlines()
-    return next(line.removeprefix(PUBLISHED) for line in lines if line.startswith(PUBLISHED))
+    return next((line.removeprefix(what) for line in lines if line.startswith(what)), None)
 
 
-def count(path: Path) -> tuple[int, float]:
-    """Return a system's parameters and its GFLOPs for one clip."""
+def count(path: Path) -> tuple[int, float] | tuple[None, None]:
+    """Return a system's parameters and its GFLOPs for one clip; None where its network is described elsewhere."""
     config = read_model(path)
-    model = build_model(config, load=False, tokenizer=build_tokenizer(config, [" ".join(map(str, range(99)))])).eval()
+    try:
+        tokenizer = build_tokenizer(config, [" ".join(map(str, range(99)))])
+        model = build_model(config, load=False, tokenizer=tokenizer).eval()
+    except CheckpointError:  # a hub that does not answer
+        return None, None
     with FakeTensorMode(allow_non_fake_inputs=True):
         return sum(parameter.numel() for parameter in model.parameters()), flops(model) / 1e9
 
@@ -179,19 +221,28 @@ def table(found: list[Measured]) -> str:
         cells: list[Any] = [
             f"[{each.name}](../configs/{each.name}.yaml)",
             in_short(each.parameters),
-            f"{each.gflops:.3g}",
+            "-" if each.gflops is None else f"{each.gflops:.3g}",
             in_short(each.tiny_parameters),
-            f"{each.tiny_gflops:.2g}",
-            f"{each.seconds:.0f}",
-            f"{100 * each.accuracy:.1f} ({100 * each.low:.1f} to {100 * each.high:.1f})",
+            "-" if each.tiny_gflops is None else f"{each.tiny_gflops:.2g}",
+            "-" if each.seconds is None else f"{each.seconds:.0f}",
+            result(each),
             each.published,
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def in_short(number: int) -> str:
+def result(measured: Measured) -> str:
+    """Return a system's accuracy, or why it has none."""
+    if measured.accuracy is None or measured.low is None or measured.high is None:
+        return f"as {measured.tiny}" if measured.failure is None else f"not trained: {measured.failure}"
+    return f"{100 * measured.accuracy:.1f} ({100 * measured.low:.1f} to {100 * measured.high:.1f})"
+
+
+def in_short(number: int | None) -> str:
     """Return a number as ``34.5 M`` or ``72 k``."""
+    if number is None:
+        return "-"
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.0f} k"
 
 
