@@ -49,7 +49,8 @@ class WaveCNNConfig:
     each time, evaluation its middle, so 16 against 64 compares what a voice says in that time. Null hears it all, as
     ``fusion: early`` and ``head: frame`` must."""
     frame_rate: float = 29.97
-    """Video frames a second, by which ``frames`` is counted: RAVDESS's."""
+    """Video frames a second, by which ``frames`` is counted: RAVDESS's. It is the model's and not each clip's, so that
+    the network always hears as long, clips without a face included, whatever rate a film has."""
 
     def __post_init__(self) -> None:
         require_rate("dropout", self.dropout)

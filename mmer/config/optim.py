@@ -20,13 +20,13 @@ class OptimConfig:
     """Decay of weights; norms and biases have none."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
     """``cosine`` falls to zero at the end of the training; ``constant`` stays; ``plateau`` falls by ``factor`` where
-    what ``model.watch`` names has not become better for ``patience`` epochs."""
+    what ``model.watch`` names has not become better for ``patience`` validations."""
     warmup: float = 0.1
     """Share of the training's steps in which the rate rises from zero (``cosine`` and ``constant`` only)."""
     factor: float = 0.1
     """By what a plateau multiplies the rate (``plateau`` only)."""
     patience: int = 10
-    """Epochs without anything better that a plateau waits (``plateau`` only)."""
+    """Validations without anything better that a plateau waits (``plateau`` only)."""
     layer_decay: float = 1.0
     """Rate of a pretrained encoder's layer as a share of the layer above it, as 0.75 (Clark et al. 2020,
     arXiv:2003.10555); 1 learns all at one rate. Fusion and heads have the whole rate."""

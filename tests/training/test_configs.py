@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mmer.training.cli import main
 
@@ -35,6 +37,23 @@ def test_every_small_system_takes_a_step(
         ]
     )
     assert code == 0
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_trial_of_a_sweep_is_understood(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert Path(sweep["program"]).is_file()
+    fixed = [part for part in sweep["command"] if part.startswith("--") or part == "fit"]
+    names, choices = zip(*((name, each["values"]) for name, each in sweep["parameters"].items()), strict=True)
+    for values in product(*choices):
+        trial = [f"--{name}={value}" for name, value in zip(names, values, strict=True)]
+        with pytest.raises(SystemExit, match="0"):
+            main([*fixed, *trial, "--print_config"])
+        shown = capsys.readouterr().out
+        assert all(f"{name.rpartition('.')[2]}: {value}" in shown for name, value in zip(names, values, strict=True))
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
