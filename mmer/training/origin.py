@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,15 +91,16 @@ def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> EmotionMode
     model = build(False)
     strange = strangers(model, card)
     fitting = _fitting(model.state_dict(), theirs, tuple(strange))
-    if not fitting:
+    parameters = {name for name, _ in model.named_parameters()}
+    if not parameters & fitting.keys():
         raise CheckpointError(
-            f"init {path}: none of its {len(theirs)} parameters fits by name and shape; it has the streams "
+            f"init {path}: none of its parameters fits by name and shape; it has the streams "
             f"{', '.join(card.model.streams)} and this model {', '.join(model.config.streams)}: give a stream the same "
             "name and settings"
         )
     if any(name.startswith("encoders.") and name not in fitting for name in model.state_dict()):
         model = build(True)
-    for line in report(model.state_dict(), theirs, fitting, strange):
+    for line in report(model.state_dict(), parameters, theirs, fitting, strange):
         say(f"init {path}: {line}")
     model.load_state_dict(fitting, strict=False)
     return model
@@ -122,18 +123,34 @@ def strangers(model: EmotionModel, card: Card) -> dict[str, str]:
 
 
 def report(
-    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], fitting: Mapping[str, Tensor], strange: Mapping[str, str]
+    ours: Mapping[str, Tensor],
+    parameters: Collection[str],
+    theirs: Mapping[str, Tensor],
+    fitting: Mapping[str, Tensor],
+    strange: Mapping[str, str],
 ) -> Iterator[str]:
-    """Say of each part of a model, in a line, how much of it was loaded and what was not; then what was left over."""
-    yield f"{len(fitting)} of {len(ours)} parameters loaded"
-    for part in dict.fromkeys(map(_part, ours)):
-        own = [name for name in ours if _part(name) == part]
+    """Say of each part of a model, in a line, how much of it was loaded and what was not; then what was left over.
+
+    Args:
+        ours: The model's parameters and buffers; the latter, which are never learned, are counted apart.
+        parameters: The names of its parameters.
+        theirs: What the checkpoint has.
+        fitting: What of it was loaded.
+        strange: What means something else in it although it may fit, by its prefix, and why.
+    """
+
+    def loaded(own: Sequence[str]) -> str:
         lacking = [f"{name} ({_reason(name, ours, theirs, strange)})" for name in own if name not in fitting]
-        line = f"{part}: {len(own) - len(lacking)} of {len(own)}"
-        if not any(_part(name) == part for name in theirs):
-            yield f"{line}, it is not in the checkpoint"
-        else:
-            yield line + (f", not {listed(lacking, _NAMED)}" if lacking else "")
+        known = any(_part(name) == _part(each) for each in own for name in theirs)
+        rest = f", not {listed(lacking, _NAMED)}" if known else ", it is not in the checkpoint"
+        return f"{len(own) - len(lacking)} of {len(own)}{rest if lacking else ''}"
+
+    learned = [name for name in ours if name in parameters]
+    yield f"{len(fitting.keys() & set(learned))} of {len(learned)} parameters loaded"
+    for part in dict.fromkeys(map(_part, learned)):
+        yield f"{part}: {loaded([name for name in learned if _part(name) == part])}"
+    if buffers := [name for name in ours if name not in parameters]:
+        yield f"buffers, which nothing learns: {loaded(buffers)}"
     rest = [name for name in theirs if name not in fitting]
     if rest:
         counts = {part: sum(_part(name) == part for name in rest) for part in dict.fromkeys(map(_part, rest))}

@@ -16,7 +16,7 @@ from mmer.corpora.manifest import Row
 from mmer.errors import CheckpointError
 from mmer.model import EmotionModel, build_model
 from mmer.training.cli import main
-from mmer.training.origin import begin_from, shares_words
+from mmer.training.origin import begin_from, report, shares_words
 from mmer.training.past import read_past
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -31,7 +31,7 @@ def test_everything_that_fits_is_loaded(checkpoint: Path, capsys: pytest.Capture
     begun = begin(checkpoint, card.model)
     torch.testing.assert_close(begun.state_dict(), model.state_dict(), rtol=0, atol=0)
     lines = capsys.readouterr().err.splitlines()
-    count = len(model.state_dict())
+    count = len(list(model.parameters()))
     assert lines[0] == f"train.py: init {checkpoint}: {count} of {count} parameters loaded"
     parts = [line.removeprefix(f"train.py: init {checkpoint}: ").partition(":")[0] for line in lines[1:]]
     assert parts == ["encoders.face", "encoders.voice", "fusion", "head", "stream_heads.face", "stream_heads.voice"]
@@ -57,6 +57,17 @@ def test_what_is_of_another_shape_or_stream_begins_anew_and_is_named(
     assert ": head: 0 of 2, not head.1.bias ([8] there, [7] here), head.1.weight ([8, 32] there, [7, 32] here)" in said
     assert "left in the checkpoint: encoders.face (" in said
     torch.testing.assert_close(begun.encoders["voice"].state_dict(), model.encoders["voice"].state_dict())
+
+
+def test_buffers_are_counted_apart() -> None:
+    ours, theirs = ({f"encoders.{name}": torch.zeros(2) for name in names} for names in (("a.w", "a.window"), ("a.w",)))
+    said = list(report(ours, {"encoders.a.w"}, theirs, theirs, {}))
+    assert said == [
+        "1 of 1 parameters loaded",
+        "encoders.a: 1 of 1",
+        "buffers, which nothing learns: 0 of 1, not encoders.a.window (not there)",
+    ]
+    assert list(report(theirs, {"encoders.a.w"}, ours, theirs, {}))[-1] == "left in the checkpoint: encoders.a (1)"
 
 
 def test_heads_of_other_classes_begin_anew_although_they_would_fit(
