@@ -60,7 +60,8 @@ def predict_frames(
     """Recognise the emotion at every step of a prepared clip.
 
     A causal model reads the clip once from its beginning, in steps as long as in a whole window, and goes on from what
-    it has read. Any other reads windows that overlap, each up to the middle of what it shares with the next.
+    it has read. Of a clip shorter than a window these are fewer and longer steps than ``forward`` spreads over it. Any
+    other reads windows that overlap, each up to the middle of what it shares with the next.
 
     Args:
         model: The model.
