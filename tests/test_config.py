@@ -83,7 +83,6 @@ MISTAKES = {
     "trainable=none without weights would keep random filters; give weights, or trainable=all": lambda: FramesConfig(
         "frames", trainable="none"
     ),
-    "norm=batch keeps loaded statistics and there are no weights": lambda: ResNet3DConfig("resnet3d", norm="batch"),
     "tubelet=0, patch=16) has a size that is not positive": lambda: VideoPatchesConfig("video_patches", tubelet=0),
     "video_patches: frames=15 is not a multiple of tubelet=2; change one": lambda: VideoPatchesConfig(
         "video_patches", frames=15
