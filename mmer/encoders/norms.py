@@ -102,9 +102,3 @@ def standardise(x: Float[Tensor, "*b n"], mask: Bool[Tensor, "*#b n"], eps: floa
     mean = torch.where(mask, x, 0.0).sum(dim=-1, keepdim=True) / count
     variance = torch.where(mask, (x - mean).square(), 0.0).sum(dim=-1, keepdim=True) / count
     return torch.where(mask, (x - mean) / (variance + eps).sqrt(), 0.0)
-
-
-def _with_activation(norm: nn.GroupNorm, replaced: nn.Module) -> nn.Module:
-    """Return a norm with the activation that timm keeps inside some of its BatchNorms."""
-    activation = getattr(replaced, "act", None)
-    return norm if activation is None else nn.Sequential(norm, activation)
