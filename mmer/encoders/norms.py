@@ -63,7 +63,7 @@ def settle_batch_norm(network: nn.Module) -> None:
             module.eval()
 
 
-def encode_real(network: nn.Module, x: Float[Tensor, n * c], real: Bool[Tensor, " n"]) -> Float[Tensor, n * d]:
+def encode_real(network: nn.Module, x: Float[Tensor, "n ..."], real: Bool[Tensor, " n"]) -> Float[Tensor, "n ..."]:
     """Encode pictures or clips; in training only those that are real, so that BatchNorm never counts the others.
 
     Where none is real, all are encoded by the running statistics: every parameter has its gradient on every process.
