@@ -16,7 +16,7 @@ from mmer.batch import Clip, Layout
 from mmer.calibration import Calibration, calibrated
 from mmer.config import ClipConfig
 from mmer.data.clip import PreparedClip
-from mmer.data.dataset import place_window, windows
+from mmer.data.cut import place_window, windows
 from mmer.evaluation.explanation import Explanation
 from mmer.model import EmotionModel
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmer.batch import Clip, Layout, Tokens
 from mmer.data.clip import PreparedClip
-from mmer.data.dataset import cut_at, place_window
+from mmer.data.cut import cut_at, place_window
 from mmer.errors import ConfigError
 from mmer.model import EmotionModel
 

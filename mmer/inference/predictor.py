@@ -15,7 +15,8 @@ from mmer.checkpoint import Card, read_checkpoint
 from mmer.config import Modality, PrepareConfig
 from mmer.corpora.manifest import Row
 from mmer.data.clip import PreparedClip
-from mmer.data.dataset import make_layout, windows
+from mmer.data.cut import windows
+from mmer.data.dataset import make_layout
 from mmer.data.prepare import prepare_clip
 from mmer.errors import ClipError, ConfigError
 from mmer.inference.frames import FramePredictions, predict_frames

@@ -23,7 +23,8 @@ from mmer.config import (
 )
 from mmer.corpora.manifest import Manifest, Row
 from mmer.data.clip import PreparedClip
-from mmer.data.dataset import ClipDataset, Padded, Strings, cut, make_layout, settle_worker, usable_rows, windows
+from mmer.data.cut import cut, windows
+from mmer.data.dataset import ClipDataset, Padded, Strings, make_layout, settle_worker, usable_rows
 from mmer.data.prepare import prepare_corpus
 from mmer.data.samplers import Draw
 from mmer.data.store import PreparedCorpus

@@ -26,7 +26,8 @@ from mmer.config import (
     SplitConfig,
 )
 from mmer.data.clip import PreparedClip
-from mmer.data.dataset import cut_at, make_layout
+from mmer.data.cut import cut_at
+from mmer.data.dataset import make_layout
 from mmer.inference.frames import predict_frames
 from mmer.media.jpeg import encode_jpeg
 from mmer.model import EmotionModel, build_model
