@@ -156,7 +156,7 @@ def _apply(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Tokens):
-        return Tokens(change(value.x), change(value.mask))
+        return replace(value, **{f.name: _apply(getattr(value, f.name), change) for f in fields(value)})
     if isinstance(value, Mix):
         return Mix(change(value.label), change(value.share))
     if isinstance(value, Mapping):

@@ -118,3 +118,9 @@ def test_shapes_and_types_are_checked_while_testing(wrong: dict[str, torch.Tenso
     batch = LAYOUT.collate([make_clip("a")])
     with pytest.raises(TypeCheckError):
         replace(batch, **wrong)
+
+
+def test_moving_a_batch_keeps_all_that_its_streams_say() -> None:
+    tokens = Tokens(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1), torch.tensor([9]))
+    moved = Batch(("clip",), features={"units": tokens}).to(torch.device("cpu")).features["units"]
+    assert moved.weight is not None and moved.extent is not None and moved.extent.item() == 9

@@ -51,8 +51,9 @@ class MaskedBatchNorm(nn.Module):
         variance = (x.square().sum(over) / count.clamp(min=1) - mean.square()).clamp(min=0)
         with torch.no_grad():
             share = torch.where(count > 1, self.momentum, 0.0)
-            self.mean.lerp_(mean, share)
-            self.variance.lerp_(variance * count / (count - 1).clamp(min=1), share)
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            for kept, found in ((self.mean, mean), (self.variance, unbiased)):
+                kept.lerp_(found.to(kept.dtype), share.to(kept.dtype))
         return mean, variance
 
 
@@ -80,7 +81,9 @@ def encode_real(network: nn.Module, x: Float[Tensor, "n ..."], real: Bool[Tensor
         with _evaluating(network):
             nothing: Tensor = network(x)
         return nothing
-    said: Tensor = network(x[real])
+    seen = x[real]
+    twice = seen.ndim == 4 and len(seen) == 1  # a norm behind the pooling would have one number of a single picture
+    said: Tensor = network(seen.expand(2, *seen.shape[1:]) if twice else seen)[: len(seen)]
     return said.new_zeros(len(x), *said.shape[1:]).index_put((real,), said)
 
 

@@ -28,7 +28,7 @@ class AverageWeights(WeightAveraging):
     """
 
     def __init__(self, config: AveragingConfig) -> None:
-        super().__init__(use_buffers=True, avg_fn=decaying(config.decay) if config.kind == "ema" else None)
+        super().__init__(use_buffers=True, avg_fn=decaying(config.decay) if config.kind == "ema" else uniform)
         self.config = config
         self._due = self._shown = False
 
@@ -106,3 +106,8 @@ def decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
         return torch.lerp(newest, averaged, min(decay, (1 + int(count)) / (10 + int(count))))
 
     return average
+
+
+def uniform(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
+    """Return the average in which all count alike; counters stay whole, which PyTorch's own divides on a GPU."""
+    return torch.lerp(averaged, newest, 1 / (int(count) + 1)) if newest.is_floating_point() else newest

@@ -132,7 +132,7 @@ def report(
     """Say of each part of a model, in a line, how much of it was loaded and what was not; then what was left over.
 
     Args:
-        ours: The model's parameters and buffers; the latter, which are never learned, are counted apart.
+        ours: The model's parameters and buffers; the latter, which no optimiser learns, are counted apart.
         parameters: The names of its parameters.
         theirs: What the checkpoint has.
         fitting: What of it was loaded.
@@ -150,7 +150,7 @@ def report(
     for part in dict.fromkeys(map(_part, learned)):
         yield f"{part}: {loaded([name for name in learned if _part(name) == part])}"
     if buffers := [name for name in ours if name not in parameters]:
-        yield f"buffers, which nothing learns: {loaded(buffers)}"
+        yield f"buffers, which no optimiser learns: {loaded(buffers)}"
     rest = [name for name in theirs if name not in fitting]
     if rest:
         counts = {part: sum(_part(name) == part for name in rest) for part in dict.fromkeys(map(_part, rest))}

@@ -87,3 +87,16 @@ def test_where_no_picture_is_there_every_parameter_has_a_gradient_and_modes_stay
     torch.testing.assert_close(network.state_dict(), before)
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert network.training and network[1].training and not network[0].training
+
+
+def test_a_single_picture_may_be_all_that_a_norm_behind_the_pooling_sees() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
+    said = encode_real(network, torch.randn(2, 3, 4, 4), torch.tensor([True, False]))
+    assert said.shape == (2, 3) and said.isfinite().all() and not said[1].any()
+
+
+def test_statistics_are_kept_in_half_precision_too() -> None:
+    norm = MaskedBatchNorm(3).bfloat16()
+    x, mask = spectrograms(9, 4)
+    norm(x.bfloat16(), mask)
+    assert norm.mean.dtype == torch.bfloat16 and norm.mean.all()

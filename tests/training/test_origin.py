@@ -65,7 +65,7 @@ def test_buffers_are_counted_apart() -> None:
     assert said == [
         "1 of 1 parameters loaded",
         "encoders.a: 1 of 1",
-        "buffers, which nothing learns: 0 of 1, not encoders.a.window (not there)",
+        "buffers, which no optimiser learns: 0 of 1, not encoders.a.window (not there)",
     ]
     assert list(report(theirs, {"encoders.a.w"}, ours, theirs, {}))[-1] == "left in the checkpoint: encoders.a (1)"
 

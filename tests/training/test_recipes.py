@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.optim.swa_utils
 import yaml
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
 from mmer.training import cli
-from mmer.training.averaging import decaying
+from mmer.training.averaging import decaying, uniform
 from mmer.training.cli import main
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -221,3 +222,15 @@ def test_a_documented_recipe_is_understood(voice_config: Path, tmp_path: Path, r
     described = yaml.safe_load(recipe)["model"]
     OptimConfig(**described["optim"])
     AveragingConfig(**described.get("averaging", {}))
+
+
+def test_an_average_leaves_counters_whole_where_pytorch_averages_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.swa_utils, "_get_foreach_kernels_supported_devices", lambda: ["cpu"])  # as on a GPU
+    network = torch.nn.BatchNorm1d(2)
+    average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True, avg_fn=uniform)
+    for value in (1.0, 3.0):
+        torch.nn.init.constant_(network.weight, value)
+        network.num_batches_tracked.add_(1)
+        average.update_parameters(network)
+    torch.testing.assert_close(average.module.weight, torch.full((2,), 2.0), check_dtype=False)
+    assert average.module.num_batches_tracked == 2
