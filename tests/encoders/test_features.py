@@ -7,14 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmer.config import FeaturesConfig, LSTMConfig, SelfAttentionConfig, TemporalConfig
+from mmer.config import FeaturesConfig, TemporalConfig
 from mmer.encoders.features import Features
-
-NETWORKS: list[TemporalConfig | None] = [
-    None,
-    LSTMConfig("lstm", width=8, dropout=0.0),
-    SelfAttentionConfig("transformer", width=8, depth=1, heads=2, dropout=0.0),
-]
+from tests.encoders.conftest import NETWORKS, Exported
 
 
 def make(temporal: TemporalConfig | None = None, dropout: float = 0.0) -> Features:
@@ -81,17 +76,8 @@ def test_dropout_is_of_training_alone() -> None:
     assert (encoder.train()(x, mask).x[..., :2] == 0).any()
 
 
-@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of PyTorch's own LSTM
 @pytest.mark.parametrize("temporal", NETWORKS)
-def test_it_can_be_exported(temporal: TemporalConfig | None) -> None:
-    class Plain(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = make(temporal)
-
-        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return self.encoder(x, mask).x
-
-    inputs = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [True, False, False, False]])
-    plain = Plain().eval()
-    torch.testing.assert_close(torch.export.export(plain, inputs).module()(*inputs), plain(*inputs))
+def test_it_can_be_exported(temporal: TemporalConfig | None, exported: Exported) -> None:
+    encoder, x = make(temporal), torch.randn(2, 4, 3)
+    mask = torch.tensor([[True] * 4, [True, False, False, False]])
+    torch.testing.assert_close(exported(encoder, x, mask).x, encoder(x, mask).x)

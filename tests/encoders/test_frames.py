@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmer.config import FramesConfig, LSTMConfig, SelfAttentionConfig, TemporalConfig
 from mmer.encoders.video.frames import PerFrame, build_frames
 from mmer.errors import CheckpointError, ConfigError
+from tests.encoders.conftest import Exported
 
 LSTM = LSTMConfig("lstm", width=6, dropout=0.0)
 ATTENTION = SelfAttentionConfig("transformer", width=8, depth=1, heads=2, dropout=0.0)
@@ -127,19 +128,10 @@ def test_the_network_over_the_frames_sees_their_order() -> None:
     assert (encoder(video.flip(1), mask).x.flip(1) - encoder(video, mask).x).abs().max() > 1e-3
 
 
-@pytest.mark.filterwarnings("ignore:The tensor attributes self.encoder.temporal:UserWarning")  # PyTorch's LSTM
 @pytest.mark.parametrize("temporal", [None, pytest.param(LSTM, marks=pytest.mark.slow)])
-def test_it_can_be_exported(temporal: TemporalConfig | None) -> None:
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = frames(temporal=temporal).eval()
-
-        def forward(self, video: Tensor, mask: Tensor) -> Tensor:
-            return self.encoder(video, mask).x
-
-    plain, inputs = Plain(), real(2)
-    torch.testing.assert_close(torch.export.export(plain, inputs).module()(*inputs), plain(*inputs))
+def test_it_can_be_exported(temporal: TemporalConfig | None, exported: Exported) -> None:
+    encoder, inputs = frames(temporal=temporal).eval(), real(2)
+    torch.testing.assert_close(exported(encoder, *inputs).x, encoder(*inputs).x)
 
 
 # --- what learns

@@ -5,15 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmer.config import LSTMConfig, SelfAttentionConfig, TemporalConfig, TextConfig
+from mmer.config import TemporalConfig, TextConfig
 from mmer.encoders.text import Text
 from mmer.tokenizer import Tokenizer
+from tests.encoders.conftest import NETWORKS, Exported
 
-NETWORKS: list[TemporalConfig | None] = [
-    None,
-    LSTMConfig("lstm", width=8, dropout=0.0),
-    SelfAttentionConfig("transformer", width=8, depth=1, heads=2, dropout=0.0),
-]
 TOKENIZER = Tokenizer.train(["I am so happy", "I am so happy"], 300)
 
 
@@ -50,17 +46,8 @@ def test_words_are_hidden_in_training_alone() -> None:
     assert 5 < hidden.sum() < 35
 
 
-@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of PyTorch's own LSTM
 @pytest.mark.parametrize("temporal", NETWORKS)
-def test_it_can_be_exported(temporal: TemporalConfig | None) -> None:
-    class Plain(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = make(temporal)
-
-        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return self.encoder(x, mask).x
-
-    inputs = torch.arange(8).view(2, 4), torch.tensor([[True] * 4, [True, False, False, False]])
-    plain = Plain().eval()
-    torch.testing.assert_close(torch.export.export(plain, inputs).module()(*inputs), plain(*inputs))
+def test_it_can_be_exported(temporal: TemporalConfig | None, exported: Exported) -> None:
+    encoder, x = make(temporal), torch.arange(8).view(2, 4)
+    mask = torch.tensor([[True] * 4, [True, False, False, False]])
+    torch.testing.assert_close(exported(encoder, x, mask).x, encoder(x, mask).x)

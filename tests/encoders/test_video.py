@@ -24,6 +24,7 @@ from mmer.encoders.video.mvit import MViT, _build_mvit
 from mmer.encoders.video.patches import VideoPatches
 from mmer.encoders.video.pixels import FrameInput
 from mmer.encoders.video.resnet3d import _UPSTREAM, ResNet3D
+from tests.encoders.conftest import Exported
 
 PATCHES = VideoPatchesConfig("video_patches", width=32, frames=8, size=32)
 
@@ -84,17 +85,9 @@ def test_every_parameter_receives_a_gradient(encoder: nn.Module) -> None:
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_an_encoder_can_be_exported(encoder: nn.Module) -> None:
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-
-        def forward(self, video: Tensor, mask: Tensor) -> Tensor:
-            return self.encoder(video, mask).x
-
+def test_an_encoder_can_be_exported(encoder: nn.Module, exported: Exported) -> None:
     inputs = real(clips=2)
-    torch.testing.assert_close(torch.export.export(Plain(), inputs).module()(*inputs), encoder(*inputs).x)
+    torch.testing.assert_close(exported(encoder, *inputs).x, encoder(*inputs).x)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TINY if kind != "patches"])

@@ -92,6 +92,17 @@ def patchy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("patchy") / "data", range(1, 7), 5, missing=True)
 
 
+def quick_trainer(folder: Path) -> dict[str, object]:
+    """A trainer's settings: two epochs on the processor, nothing printed, all it writes in a folder."""
+    return {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": str(folder),
+    }
+
+
 @pytest.fixture
 def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
     """A YAML of a very small model on the patchy corpus: 4 speakers train, 1 validates, 1 is tested."""
@@ -115,13 +126,7 @@ def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
             "batch_size": 4,
             "workers": 0,
         },
-        "trainer": {
-            "max_epochs": 2,
-            "accelerator": "cpu",
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(tmp_path / "run"),
-        },
+        "trainer": quick_trainer(tmp_path / "run"),
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -28,6 +28,7 @@ from mmer.inference.predictor import Predictor
 from mmer.model import build_model
 from mmer.training.cli import main as train
 from mmer.training.data import EmotionDataModule
+from tests.training.conftest import quick_trainer
 
 CPU = torch.device("cpu")
 WORDS = {"encoder": "text", "width": 8, "vocabulary": 300, "temporal": {"kind": "lstm", "width": 8}}
@@ -57,13 +58,7 @@ def settings(described_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
             "batch_size": 8,
             "workers": 0,
         },
-        "trainer": {
-            "max_epochs": 2,
-            "accelerator": "cpu",
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(tmp_path_factory.mktemp("words") / "run"),
-        },
+        "trainer": quick_trainer(tmp_path_factory.mktemp("words") / "run"),
     }
 
 

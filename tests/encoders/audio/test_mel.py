@@ -11,6 +11,7 @@ from torchaudio.transforms import MelSpectrogram
 from mmer.batch import Tokens
 from mmer.config import LSTMConfig, MelCNNConfig, MelConfig, MelPatchesConfig
 from mmer.encoders.audio.mel import LogMel, MelCNN, MelPatches, _windows
+from tests.encoders.conftest import Exported
 
 RATE = 16_000
 CNN = MelCNNConfig("mel_cnn", channels=(8, 16), dim=24, dropout=0.0, mel=MelConfig(spec_augment=None))
@@ -116,25 +117,11 @@ def test_a_clip_without_sound_has_finite_gradients(system: str) -> None:
 
 @pytest.mark.slow
 @EVERY
-@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export:UserWarning")  # torch's LSTM
-def test_export_gives_the_same_tokens(system: str) -> None:
+def test_export_gives_the_same_tokens(system: str, exported: Exported) -> None:
     encoder, (x, mask) = make(system), voices(RATE, 5000)
-    exported = torch.export.export(_Plain(encoder), (x, mask)).module()
-    tokens, found = encoder(x, mask), exported(x, mask)
-    torch.testing.assert_close(found[0], tokens.x)
-    assert torch.equal(found[1], tokens.mask)
-
-
-class _Plain(nn.Module):
-    """An encoder that returns plain tensors."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.encoder(x, mask)
-        return tokens.x, tokens.mask
+    tokens, found = encoder(x, mask), exported(encoder, x, mask)
+    torch.testing.assert_close(found.x, tokens.x)
+    assert torch.equal(found.mask, tokens.mask)
 
 
 # --- the parts

@@ -17,6 +17,7 @@ from mmer.config import SpeechConfig
 from mmer.encoders.audio import speech
 from mmer.encoders.audio.speech import LayerMix, Speech
 from mmer.errors import CheckpointError, ConfigError
+from tests.encoders.conftest import Exported
 
 SMALL = {
     "extractor_conv_layer_config": [(16, 10, 5), *((16, 3, 2),) * 4, *((16, 2, 2),) * 2],
@@ -229,19 +230,6 @@ def test_tiny_learns_from_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["WAV2VEC2_BASE", "WAVLM_LARGE"])
-def test_export_gives_the_same_tokens(variant: str) -> None:
+def test_export_gives_the_same_tokens(variant: str, exported: Exported) -> None:
     encoder, (x, mask) = make(variant), voices(8000, 5000)
-    found = torch.export.export(_Plain(encoder), (x, mask)).module()(x, mask)
-    torch.testing.assert_close(found, encoder(x, mask).x)
-
-
-class _Plain(nn.Module):
-    """An encoder that returns a plain tensor."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        tokens: Tensor = self.encoder(x, mask).x
-        return tokens
+    torch.testing.assert_close(exported(encoder, x, mask).x, encoder(x, mask).x)
