@@ -64,6 +64,7 @@ class EmotionModel(nn.Module):
         self.stream_heads = nn.ModuleDict(
             {name: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, classes)) for name, dim in dims.items()}
         )
+        self.train()  # Lightning leaves each module the mode it has: so what is frozen has its own from the start
 
     def forward(self, batch: Batch) -> Output:
         """Recognise the emotion of each clip from whatever modalities it has."""

@@ -41,19 +41,19 @@ class TextHF(nn.Module):
         self.hide = TokenDropout(config.token_dropout, tokenizer.special)
         self.dim = int(described.hidden_size)
         self.layers = _layers(self.network, int(described.num_hidden_layers))
+        self.trained = self._choose(config)
         self.longest = tokenizer.longest
         self.padding = int(getattr(described, "pad_token_id", None) or 0)
-        self.frozen = config.trainable == "none"
-        if config.trainable != "all":
-            self.network.requires_grad_(False)
-        if config.trainable == "last_layers":
-            for layer in self.layers[-config.last_layers :]:
-                layer.requires_grad_(True)
+        self.network.requires_grad_(False)
+        for module in self.trained:
+            module.requires_grad_(True)
 
     def train(self, mode: bool = True) -> TextHF:
-        """Set the mode; what is frozen as a whole has no dropout."""
+        """Set the mode; what is frozen stays in eval mode, without dropout."""
         super().train(mode)
-        self.network.train(mode and not self.frozen)
+        self.network.eval()
+        for module in self.trained:
+            module.train(mode)
         return self
 
     def forward(self, x: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> Tokens:
@@ -65,6 +65,29 @@ class TextHF(nn.Module):
         ids = torch.where(mask, x, self.padding)
         hidden = self.network(input_ids=ids, attention_mask=looked_at.long()).last_hidden_state
         return Tokens(torch.where(mask.unsqueeze(2), hidden, 0.0), mask)
+
+    def _choose(self, config: TextHFConfig) -> list[nn.Module]:
+        """Return the modules that learn.
+
+        Raises:
+            ConfigError: The last layers are to, and there are not so many, or none of their own: ALBERT shares one.
+        """
+        match config.trainable:
+            case "none":
+                return []
+            case "all":
+                return [self.network]
+            case "last_layers" if not self.layers:
+                raise ConfigError(
+                    f"text_hf model {config.model!r} has no layers with weights of their own; "
+                    "choose trainable: none or all"
+                )
+            case "last_layers" if config.last_layers > len(self.layers):
+                raise ConfigError(
+                    f"last_layers={config.last_layers}: {config.model!r} has {len(self.layers)}; name no more"
+                )
+            case "last_layers":
+                return self.layers[-config.last_layers :]
 
 
 def fetch_tokenizer(model: str) -> Tokenizer:

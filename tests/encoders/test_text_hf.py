@@ -77,7 +77,9 @@ def test_only_what_is_trainable_has_gradients(
     if learning:
         encoder(x, mask).x.square().sum().backward()
         assert [name for name, p in learning.items() if p.grad is None] == []
-    assert encoder.network.training == (trainable != "none")
+    still = {"embeddings": False, "encoder.layer.0": False, "encoder.layer.2": False}
+    wanted_modes = still | dict.fromkeys(still if trainable == "all" else wanted, True)
+    assert {name: encoder.network.get_submodule(name).training for name in still} == wanted_modes
     assert len(encoder.layers) == 3
 
 
@@ -133,6 +135,40 @@ def test_pickled_weights_are_never_loaded(hf_folder: Path, tokenizer: Tokenizer,
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="its weights cannot be read"):
         make(folder, tokenizer)
+
+
+@pytest.mark.parametrize("load", [True, False])
+@pytest.mark.parametrize("trainable", ["none", "last_layers", "all"])
+def test_what_learns_has_dropout_from_the_start_and_the_rest_never(
+    hf_folder: Path, tokenizer: Tokenizer, trainable: str, load: bool
+) -> None:
+    config = ModelConfig({"words": TextHFConfig("text_hf", str(hf_folder), trainable=trainable, last_layers=1)})
+    network = build_model(config, load=load, tokenizer=tokenizer).encoders["words"].network
+    dropouts = {name: m.training for name, m in network.named_modules() if isinstance(m, torch.nn.Dropout)}
+    top = {"none": "nowhere", "last_layers": "encoder.layer.2.", "all": ""}[trainable]
+    assert dropouts == {name: name.startswith(top) for name in dropouts} != {}
+
+
+def test_more_layers_than_there_are_cannot_be_trained(hf_folder: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ConfigError, match=r"last_layers=9: '.*' has 3; name no more"):
+        make(hf_folder, tokenizer, last_layers=9)
+
+
+def test_an_encoder_whose_layers_are_one_has_no_last(tokenizer: Tokenizer) -> None:
+    transformers = pytest.importorskip("transformers")
+    albert = transformers.AlbertConfig(
+        vocab_size=11,
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    shared = Tokenizer(tokenizer.plain, json.dumps(albert.to_dict()))
+    with pytest.raises(
+        ConfigError, match=r"'albert' has no layers with weights of their own;  choose trainable: none or all"
+    ):
+        TextHF(TextHFConfig("text_hf", "albert"), shared, load=False)
 
 
 def test_what_is_no_encoder_of_words_is_refused(hf_folder: Path, tokenizer: Tokenizer) -> None:
