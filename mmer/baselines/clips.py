@@ -125,11 +125,7 @@ def fit(kind: Kind, clips: Clips, index: Index, split: Split, columns: slice, se
     Raises:
         SplitError: There is no clip, or all are of one class.
     """
-    if len(np.unique(clips.label[index])) < 2:
-        raise SplitError(
-            f"{split.protocol}: there are {len(index)} clips to learn from, and a classifier wants two classes; "
-            "choose another protocol, or other inputs"
-        )
+    check_learnable(clips, index, split)
     return fit_classifier(
         kind,
         clips.table.values[index, columns],
@@ -139,6 +135,19 @@ def fit(kind: Kind, clips: Clips, index: Index, split: Split, columns: slice, se
         seed=seed,
         workers=workers,
     )
+
+
+def check_learnable(clips: Clips, index: Index, split: Split) -> None:
+    """Refuse clips that nothing can be learned from.
+
+    Raises:
+        SplitError: There is no clip, or all are of one class.
+    """
+    if len(np.unique(clips.label[index])) < 2:
+        raise SplitError(
+            f"{split.protocol}: there are {len(index)} clips to learn from, and a classifier wants two classes; "
+            "choose another protocol, or other inputs"
+        )
 
 
 def say_choice(what: str, classifier: Classifier) -> str:

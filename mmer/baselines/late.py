@@ -139,8 +139,10 @@ def _answer(
     mean, equal = x.mean(axis=1), dict.fromkeys(subset, 1 / len(subset))
     if method == "average":
         return mean, equal, ""
-    validated = {name: _by_key(answers[name].validation) for name in subset}
-    every = _union([answers[name].validation for name in subset])
+    learned = {name: found for name in subset if (found := answers[name].validation) is not None}
+    assert len(learned) == len(subset), "what is fitted is fitted on validation speakers"
+    validated = {name: _by_key(found) for name, found in learned.items()}
+    every = _union(list(learned.values()))
     known = every.where(np.array([all(key in validated[name] for name in subset) for key in every.key]))
     if len(set(known.label.tolist())) < 2:
         return mean, equal, ", by their mean: too few validation clips have all of them"
@@ -199,9 +201,8 @@ def _system(members: Sequence[Member], method: Method, test: Predictions, notes:
     """Return combined answers as a system, with what is known of it."""
     names = [each.name for each in members]
     folds = len(set(test.fold))
-    people = sorted(
-        {speaker for each in members[0].answers.values() for speaker in each.validation.speaker}, key=reading_order
-    )
+    learned = [each.validation for each in members[0].answers.values() if each.validation is not None]
+    people = sorted({speaker for each in learned for speaker in each.speaker}, key=reading_order)
     how = "nothing was fitted" if method == "average" else f"fitted on the validation speakers, {listed(people)}"
     corpora = set(test.groups.get("corpus", ())) - {""}
     return System(

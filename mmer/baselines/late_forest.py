@@ -11,13 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mmer.baselines.classifiers import fit_classifier
-from mmer.baselines.clips import Answered, Clips, fit, say_choice
+from mmer.baselines.clips import Answered, Clips, check_learnable, fit, say_choice
 from mmer.baselines.inputs import VOICE, Table, read_inputs
 from mmer.config import SplitConfig
 from mmer.corpora.folds import DealtFold, deal_folds
 from mmer.corpora.leaks import one_spelling
 from mmer.corpora.manifest import Row, listed
-from mmer.corpora.protocols import MITSEAS, EmptyPartError
+from mmer.corpora.protocols import MITSEAS
 from mmer.data.store import PreparedCorpus
 from mmer.errors import CheckpointError, ConfigError, SplitError
 from mmer.evaluation.predictions import Predictions
@@ -47,32 +47,43 @@ class Roles:
     forest: Sequence[Row]
 
 
-def deal_roles(rows: Sequence[Row], config: SplitConfig) -> tuple[list[Roles], list[str]]:
+def deal_roles(rows: Sequence[Row], config: SplitConfig, only: int | None = None) -> tuple[list[Roles], list[str]]:
     """Deal the clips: by ``mitseas``, or by any protocol, whose validation speakers then train the forest.
+
+    Args:
+        rows: The clips.
+        config: How speakers are dealt.
+        only: One fold; None takes all.
 
     Returns:
         The folds, and of those that a partial copy of the corpus cannot fill the reason.
 
     Raises:
-        SplitError: The protocol does not fit the clips, or leaves nobody to train the forest.
+        SplitError: The protocol does not fit the clips, or leaves nobody to train the forest, or no fold can be filled.
     """
     if config.protocol != MITSEAS:
-        folds, empty = deal_folds(rows, config)
+        folds, empty = deal_folds(rows, config, only)
         if nobody := [fold.number for fold in folds if not fold.parts["validation"]]:
             raise SplitError(
                 f"{config.protocol} leaves nobody to train the forest in fold {listed(map(str, nobody))}: its "
                 f"validation speakers do; choose {MITSEAS}, or a protocol with validation speakers"
             )
         return [Roles(fold, fold.parts["train"], fold.parts["validation"]) for fold in folds], list(map(str, empty))
-    voices, lacking = deal_folds(rows, replace(config, protocol=f"{MITSEAS}:audio"))
-    forests, empty = deal_folds(rows, replace(config, protocol=f"{MITSEAS}:combination"))
+    try:
+        voices, lacking = deal_folds(rows, replace(config, protocol=f"{MITSEAS}:audio"), only)
+        forests, empty = deal_folds(rows, replace(config, protocol=f"{MITSEAS}:combination"), only)
+    except SplitError as error:
+        raise SplitError(_of_both(error)) from error
     heard = {fold.number: fold.parts["train"] for fold in voices}
     roles = [Roles(fold, heard[fold.number], fold.parts["train"]) for fold in forests if fold.number in heard]
-    return roles, list(dict.fromkeys(_of_both(reason) for reason in (*lacking, *empty)))
+    reasons = list(dict.fromkeys(_of_both(reason) for reason in (*lacking, *empty)))
+    if not roles:
+        raise SplitError("; ".join(reasons))
+    return roles, reasons
 
 
-def _of_both(reason: EmptyPartError) -> str:
-    """Return why a fold cannot be filled, in the same words for both halves of ``mitseas``."""
+def _of_both(reason: SplitError) -> str:
+    """Return what is wrong with a fold, in the same words for both halves of ``mitseas``."""
     return str(reason).replace(f"{MITSEAS}:audio", MITSEAS).replace(f"{MITSEAS}:combination", MITSEAS)
 
 
@@ -108,6 +119,7 @@ def _answer(clips: Clips, roles: Roles, seed: int, workers: int) -> Answered:
         voiced = part[clips.table.has(VOICE)[part]]
         x[voiced] = machine.answer(clips.table.values[voiced, clips.table.inputs[VOICE]])
     x = np.concatenate([x, clips.table.values[:, clips.table.inputs[FACE]]], axis=1)
+    check_learnable(clips, learned, split)
     forest = fit_classifier(
         "forest",
         x[learned],
@@ -146,7 +158,7 @@ def read_face(corpus: PreparedCorpus, rows: Sequence[Row], source: str, device: 
 
     Raises:
         ConfigError: It is none of these.
-        CheckpointError: The checkpoint has learned from these clips' corpus.
+        CheckpointError: The checkpoint has learned from these clips' corpus, or from some of them before.
         PredictionsError: The table cannot be read.
         ClipError: A prepared clip is missing or damaged.
     """
@@ -177,6 +189,7 @@ def _by_checkpoint(corpus: PreparedCorpus, rows: Sequence[Row], path: Path, devi
     """Let a checkpoint that has learned from other corpora answer; one of single pictures sees all frames of a clip."""
     from mmer.checkpoint import read_checkpoint
     from mmer.evaluation.infer import predict_rows
+    from mmer.evaluation.select import learned_from
 
     model, card = read_checkpoint(path)
     if shared := {one_spelling(row.corpus) for row in rows} & {one_spelling(name) for name in card.corpora}:
@@ -184,7 +197,14 @@ def _by_checkpoint(corpus: PreparedCorpus, rows: Sequence[Row], path: Path, devi
             f"--face {path} has learned from {listed(shared)}, whose clips are combined here; give one that was "
             "trained on another corpus, as on fer2013"
         )
-    unlabelled = [replace(row, label=None) for row in rows]  # its classes are its own
-    if card.model.reads == ("video",) and card.model.clip.frames == 1:  # an answer is the mean over a clip's windows
+    if known := "; ".join(learned_from(rows, card)):  # before it came to its own corpus
+        raise CheckpointError(f"--face {path} {known}, which are combined here; give one that began from other weights")
+    reads = card.model.reads
+    unlabelled = [replace(row, label=None) for row in rows if any(map(row.has, reads))]  # its classes are its own
+    if not unlabelled:
+        raise ConfigError(
+            f"--face {path} reads {' and '.join(reads)}, and no clip of {corpus.root} has that; prepare clips that do"
+        )
+    if reads == ("video",) and card.model.clip.frames == 1:  # an answer is the mean over a clip's windows
         model.config = replace(card.model, clip=replace(card.model.clip, seconds=_FRAME))
-    return predict_rows(model, corpus, unlabelled, device=device, batch_size=1)["+".join(card.model.reads)]
+    return predict_rows(model, corpus, unlabelled, device=device, batch_size=1)["+".join(reads)]

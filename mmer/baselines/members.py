@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +26,17 @@ class Answers:
     """What a system answered in one fold, with one seed.
 
     Args:
-        validation: About the validation speakers.
+        validation: About the validation speakers; None where nothing is fitted.
         test: About the test speakers.
     """
 
-    validation: Predictions
+    validation: Predictions | None
     test: Predictions
 
     def renamed(self, names: Sequence[str]) -> Answers:
         """Return the same answers with the classes in another order."""
-        return Answers(self.validation.renamed(names), self.test.renamed(names))
+        validation = None if self.validation is None else self.validation.renamed(names)
+        return Answers(validation, self.test.renamed(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,27 @@ class Member:
         return next(iter(self.answers.values())).test.names
 
 
-def read_folder(name: str, folder: Path) -> Member:
+def read_folder(name: str, folder: Path, *, fitted: bool) -> Member:
     """Read a folder with ``predictions.csv`` and ``validation.csv``, as ``mmer baseline`` writes it.
+
+    Args:
+        name: What the report calls it.
+        folder: The folder.
+        fitted: Whether something is fitted on the validation speakers' answers; they are not read otherwise.
 
     Raises:
         PredictionsError: A table is missing or wrong, or they have not the same folds.
     """
-    if missing := [table for table in (TEST, VALIDATION) if not (folder / table).is_file()]:
+    if missing := [table for table in ((TEST, VALIDATION) if fitted else (TEST,)) if not (folder / table).is_file()]:
         raise PredictionsError(
             f"{folder} has no {' and no '.join(missing)}; give a checkpoint, a folder of mmer crossval, or one of mmer "
             f"baseline with validation speakers: {TEST} holds the test's answers, {VALIDATION} those to learn from"
         )
     test = Predictions.read(folder / TEST)
-    validation = Predictions.read(folder / VALIDATION, test.names)
-    tested, validated = _places(test), _places(validation)
+    tested = _places(test)
+    if not fitted:
+        return Member(name, {place: Answers(None, answers) for place, answers in tested.items()})
+    validated = _places(Predictions.read(folder / VALIDATION, test.names))
     if set(tested) != set(validated):
         raise PredictionsError(
             f"{folder}: {TEST} has the folds {_say(tested)} and {VALIDATION} {_say(validated)}; both must have the same"
@@ -161,24 +169,9 @@ def _at(member: Member, place: Place) -> Answers:
 def _check_place(place: Place, answers: Mapping[str, Answers]) -> None:
     """Refuse members that were not dealt the same speakers, or that do not agree on what is true."""
     where = f"fold {place[1]}: " if place[1] else ""
-    parts: Mapping[str, Callable[[Answers], Predictions]] = {
-        "validation": lambda each: each.validation,
-        "test": lambda each: each.test,
-    }
-    names = list(answers)
-    for part, of in parts.items():
-        truth: dict[str, tuple[int, str]] = {}
-        people = {name: set(of(each).speaker) - {""} for name, each in answers.items()}
-        for name, each in answers.items():
-            if not people[name]:
-                raise PredictionsError(f"{where}{name} does not say who is in its {part} clips; add a column speaker")
-            if people[name] != people[names[0]]:
-                raise SplitError(
-                    f"{where}the {part} speakers of {names[0]} are {listed(people[names[0]], 30)} and those of {name} "
-                    f"{listed(people[name], 30)}; combine systems of the same split"
-                )
-            _check_truth(f"{where}{name}", of(each), truth)
-    both = people_in(answers, parts["validation"]) & people_in(answers, parts["test"])
+    tested = _check_part(where, "test", {name: each.test for name, each in answers.items()})
+    learned = {name: each.validation for name, each in answers.items() if each.validation is not None}
+    both = tested & _check_part(where, "validation", learned) if learned else set()
     if both:
         raise SplitError(
             f"{where}speakers {listed(both, _NAMED)} are tested and would be learned from; combine systems whose "
@@ -186,9 +179,21 @@ def _check_place(place: Place, answers: Mapping[str, Answers]) -> None:
         )
 
 
-def people_in(answers: Mapping[str, Answers], of: Callable[[Answers], Predictions]) -> set[str]:
-    """Return who is in a part of any member."""
-    return {speaker for each in answers.values() for speaker in of(each).speaker} - {""}
+def _check_part(where: str, part: str, found: Mapping[str, Predictions]) -> set[str]:
+    """Return who is in a part of all members; refuse others in another's, or other labels."""
+    truth: dict[str, tuple[int, str]] = {}
+    people = {name: set(each.speaker) - {""} for name, each in found.items()}
+    first, *_ = people
+    for name, each in found.items():
+        if not people[name]:
+            raise PredictionsError(f"{where}{name} does not say who is in its {part} clips; add a column speaker")
+        if people[name] != people[first]:
+            raise SplitError(
+                f"{where}the {part} speakers of {first} are {listed(people[first], 30)} and those of {name} "
+                f"{listed(people[name], 30)}; combine systems of the same split"
+            )
+        _check_truth(f"{where}{name}", each, truth)
+    return people[first]
 
 
 def _check_truth(who: str, found: Predictions, truth: dict[str, tuple[int, str]]) -> None:

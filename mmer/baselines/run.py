@@ -129,8 +129,7 @@ def run_forest_of_both(corpus: PreparedCorpus, face: str, work: Work, device: to
         MmerError: The folder, the protocol or the face's posteriors do not fit each other.
     """
     rows = usable(corpus, work.labels)
-    roles, empty = deal_roles(corpus.rows, work.split)
-    roles = [each for each in roles if work.fold in (None, each.fold.number)]
+    roles, empty = deal_roles(corpus.rows, work.split, work.fold)
     faces = read_face(corpus, rows, face, device)
     voices = read_inputs(corpus, rows, (VOICE,), cache=work.cache, workers=work.workers, progress=work.progress)
     clips = Clips.of(corpus, work.labels, rows, Table.of({VOICE: voices, FACE: faces}))

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmer.cli.parser import add_device, add_results, add_seeds, add_workers, check_folder, labels
+from mmer.cli.parser import add_device, add_results, add_seeds, add_workers, check_folder, check_tables, labels
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.cli.split import add_protocol, split_config
 from mmer.corpora.protocols import LATE_FOREST_PROTOCOLS, PROTOCOLS
+from mmer.errors import ConfigError
 
 if TYPE_CHECKING:  # they load scikit-learn, and --help is quick
     from mmer.baselines.ranking import Ranked
@@ -80,6 +81,10 @@ def _baseline(args: argparse.Namespace) -> int:
 
     check_extra("librosa", "sklearn")
     check_folder(args.output)
+    if args.cache is not None and (args.cache.is_dir() or not args.cache.absolute().parent.is_dir()):
+        raise ConfigError(f"--cache {args.cache} cannot be written; name a file in a folder that exists")
+    if args.kind == "late_forest":
+        check_tables("--face", [Path(args.face)], args.output)
     work = _work(args)
     metrics, ranked = _run(args, work).write(args.output, work, command=args.command, resamples=args.resamples)
     if args.format == "table":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they load torch, and --help is quick
     from mmer.baselines.members import Member
     from mmer.training.plan import Plan
 
-_MEMBER = "checkpoint, folder of mmer crossval, or folder with predictions.csv and validation.csv"
+_MEMBER = "checkpoint, folder of mmer crossval, or folder with predictions.csv and, for what is fitted, validation.csv"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +50,11 @@ def _late(args: argparse.Namespace) -> int:
     from mmer.evaluation.measure import measure
     from mmer.evaluation.results import Evaluation
 
-    if args.method != "average":
+    if _fits(args):
         check_extra("sklearn")
     if len(args.members) < 2:
         raise ConfigError("one system is not combined with anything; name two or more")
-    check_folder(args.output)
+    _check_output(args)
     combined = combine(align(_read(args)), args.method, seed=args.seed)
     metrics = measure([combined.system], resamples=args.resamples, command=args.command)
     Evaluation(metrics, [combined.system]).write(args.output)
@@ -63,6 +63,21 @@ def _late(args: argparse.Namespace) -> int:
         _print_weights(combined, args.output)
     show(metrics, args.output, args.format)
     return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse a folder where a system's answers would be taken for those of the combination, or be lost.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    from mmer.baselines.members import VALIDATION
+    from mmer.training.plan import read_plan
+
+    check_folder(args.output)
+    own = args.output.is_dir() and ((args.output / VALIDATION).exists() or read_plan(args.output) is not None)
+    if own or args.output.resolve() in [each.path.resolve() for each in args.members]:
+        raise ConfigError(f"--output {args.output} holds the answers of one system; name another folder")
 
 
 def _read(args: argparse.Namespace) -> list[Member]:
@@ -81,21 +96,28 @@ def _read(args: argparse.Namespace) -> list[Member]:
         if plan is not None:
             members.append(_of_plan(name, each.path, plan, args))
         elif each.path.is_dir():
-            members.append(read_folder(name, each.path))
+            members.append(read_folder(name, each.path, fitted=_fits(args)))
         else:
             members.append(_of_checkpoint(name, each.path, args))
     return members
 
 
 def _of_checkpoint(name: str, path: Path, args: argparse.Namespace) -> Member:
-    """Let a checkpoint answer for the validation and the test part of its own split."""
+    """Let a checkpoint answer for the test part of its own split, and for the validation part where that is fitted."""
     from mmer.baselines.members import Answers, Member
 
-    return Member(name, {("", ""): Answers(_ask(path, "validation", args), _ask(path, "test", args))})
+    validation = _ask(path, "validation", args) if _fits(args) else None
+    return Member(name, {("", ""): Answers(validation, _ask(path, "test", args))})
+
+
+def _fits(args: argparse.Namespace) -> bool:
+    """Tell whether the method learns anything; a mean does not."""
+    fits: bool = args.method != "average"
+    return fits
 
 
 def _of_plan(name: str, folder: Path, plan: Plan, args: argparse.Namespace) -> Member:
-    """Read what the tasks of a cross-validation answered in their tests, and let their checkpoints answer for the rest.
+    """Read what the tasks of a cross-validation answered in their tests; their checkpoints answer for what is fitted.
 
     Raises:
         CrossvalError: A task is not finished.
@@ -108,8 +130,10 @@ def _of_plan(name: str, folder: Path, plan: Plan, args: argparse.Namespace) -> M
         raise CrossvalError(f"{folder}: {len(missing)} of {len(tasks)} tasks are not finished, {missing[0]} the first")
     found = {}
     for task in tasks:
-        print(f"{name}: {task.name}, validation speakers", file=sys.stderr)
-        validation = _ask(task.folder / "checkpoints" / "best.ckpt", "validation", args)
+        validation = None
+        if _fits(args):
+            print(f"{name}: {task.name}, validation speakers", file=sys.stderr)
+            validation = _ask(task.folder / "checkpoints" / "best.ckpt", "validation", args)
         test = Predictions.read(task.folder / TEST, plan.classes)
         found[str(task.seed), str(task.fold)] = Answers(validation, test)
     return Member(name, found)

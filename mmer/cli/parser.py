@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -148,10 +148,32 @@ def check_folder(output: Path) -> None:
     """Refuse an ``--output`` that cannot be a folder, before anything is read.
 
     Raises:
-        ConfigError: It is a file.
+        ConfigError: It is a file, or lies in one, or in a folder that may not be written to.
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file; name a folder")
+    above = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise ConfigError(
+            f"--output {output} cannot be made: {above} is no folder that may be written to; name another"
+        )
+
+
+def check_tables(flag: str, tables: Iterable[Path], output: Path) -> None:
+    """Refuse tables of answers where a report writes and removes its own.
+
+    Args:
+        flag: What names them.
+        tables: The tables.
+        output: The report's folder.
+
+    Raises:
+        ConfigError: One lies there; what is not understood of it would be lost.
+    """
+    own = output.resolve() / "predictions"
+    for path in tables:
+        if own in (path.resolve().parent, path.resolve().with_suffix("")):
+            raise ConfigError(f"{flag} {path} lies where the report writes its answers; name another --output")
 
 
 def add_degrade(parser: argparse._ActionsContainer) -> None:

@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmer.cli.parser import add_degrade, add_inference, add_results, check_folder, labels, names, natural, positive
+from mmer.cli.parser import (
+    add_degrade,
+    add_inference,
+    add_results,
+    check_folder,
+    check_tables,
+    labels,
+    names,
+    natural,
+    positive,
+)
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.config import SplitConfig
 from mmer.corpora.protocols import PROTOCOLS
@@ -146,15 +156,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag, given in (("--data.root", root), ("--data.part", part != "test"), ("--data.split.protocol", split)):
         if given and not args.checkpoint:
             raise ConfigError(f"{flag} chooses clips for a checkpoint to answer; give one, or leave it out")
-    _check_tables(args.output, [each.path for each in args.predictions or ()])
-
-
-def _check_tables(output: Path, tables: Sequence[Path]) -> None:
-    """Refuse tables where a report writes and removes its own: what it did not understand of them would be lost."""
-    own = output.resolve() / "predictions"
-    for path in tables:
-        if own in (path.resolve().parent, path.resolve().with_suffix("")):
-            raise ConfigError(f"--predictions {path} lies where the report writes its answers; name another --output")
+    check_tables("--predictions", [each.path for each in args.predictions or ()], args.output)
 
 
 def _read_systems(args: argparse.Namespace) -> list[System]:

@@ -33,8 +33,11 @@ def write_tones(root: Path, speakers: Sequence[int], takes: int = 2, corpus: str
     for speaker in speakers:
         for take in range(takes):
             for i, label in enumerate(NAMES):
-                row = Row(f"{speaker:02d}-{take}-{label}", corpus, str(speaker), label, extra={"gender": "female"})
-                silent, path = not rows, clip_path(root, row.key)
+                silent = not rows
+                streams = "face_posteriors" if silent or take % 2 == 0 else ""
+                extra = {"gender": "female", "features": streams}
+                row = Row(f"{speaker:02d}-{take}-{label}", corpus, str(speaker), label, extra=extra)
+                path = clip_path(root, row.key)
                 face = rng.dirichlet(1 + 8 * np.eye(3)[i], 5).astype(np.float32)
                 PreparedClip(
                     np.zeros(0),
@@ -42,7 +45,7 @@ def write_tones(root: Path, speakers: Sequence[int], takes: int = 2, corpus: str
                     np.zeros(0, np.uint8),
                     None if silent else sound(label, rng),
                     RATE,
-                    features={"face_posteriors": face} if silent or take % 2 == 0 else {},
+                    features={"face_posteriors": face} if streams else {},
                 ).save(path)
                 rows.append(replace(row, audio=None if silent else path))
     write_manifest(root / "manifest.csv", rows)

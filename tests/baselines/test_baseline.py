@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,13 @@ from mmer.config import (
     SplitConfig,
     TransformerFusionConfig,
 )
+from mmer.corpora.leaks import mark_clips
 from mmer.corpora.manifest import Row, read_rows, write_manifest
 from mmer.corpora.splits import make_split
 from mmer.data.clip import PreparedClip
 from mmer.data.store import PreparedCorpus, clip_path, write_settings
 from mmer.emotions import label_set
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, ConfigError
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import System
@@ -173,22 +176,43 @@ def test_a_table_of_answers_is_a_face(tones: Path, tmp_path: Path) -> None:
     assert np.isfinite(found.values).all(axis=1).sum() == 30
 
 
-@pytest.mark.parametrize("corpus", ["ravdess", "fer2013"])
-def test_a_checkpoint_of_another_corpus_is_a_face(
-    corpus: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def face_of(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Table]:
+    """What a checkpoint of a face says of the tones' clips: ``face_of(stream, changes of its card)``."""
+
+    def read(stream: str, **changes: Any) -> Table:
+        face = FeaturesConfig("features", stream, 3)
+        config = ModelConfig({"face": face}, ("a", "b"), fusion=TransformerFusionConfig(dim=16, depth=1, heads=2))
+        card = Card(config, PrepareConfig(features=(stream,)), SplitConfig(), "", "", {}, ["fer2013"])
+        monkeypatch.setattr(checkpoint, "read_checkpoint", lambda path: (build_model(config), replace(card, **changes)))
+        (tmp_path / "face.ckpt").touch()
+        prepared = PreparedCorpus.open(tones)
+        return read_face(prepared, prepared.rows, str(tmp_path / "face.ckpt"), torch.device("cpu"))
+
+    return read
+
+
+def test_a_checkpoint_of_another_corpus_is_a_face_of_the_clips_that_have_what_it_reads(
+    face_of: Callable[..., Table], tones: Path
 ) -> None:
-    face = FeaturesConfig("features", "face_posteriors", 3)
-    config = ModelConfig({"face": face}, ("a", "b"), fusion=TransformerFusionConfig(dim=16, depth=1, heads=2))
-    card = Card(config, PrepareConfig(features=("face_posteriors",)), SplitConfig(), "", "", {}, [corpus])
-    monkeypatch.setattr(checkpoint, "read_checkpoint", lambda path: (build_model(config), card))
-    path, prepared = tmp_path / "face.ckpt", PreparedCorpus.open(tones)
-    path.touch()
-    if corpus == "ravdess":
-        with pytest.raises(CheckpointError, match="has learned from ravdess, whose clips are combined here"):
-            read_face(prepared, prepared.rows, str(path), torch.device("cpu"))
-    else:
-        found = read_face(prepared, prepared.rows[1:5], str(path), torch.device("cpu"))
-        np.testing.assert_allclose(found.values.sum(axis=1), 1)
+    found = face_of("face_posteriors").values
+    there = [row.has("face_posteriors") for row in PreparedCorpus.open(tones).rows]
+    assert 0 < sum(there) < len(there)
+    np.testing.assert_allclose(found[there].sum(axis=1), 1)
+    assert np.isnan(found[np.logical_not(there)]).all()
+
+
+def test_a_checkpoint_that_knows_the_clips_is_no_face(face_of: Callable[..., Table], tones: Path) -> None:
+    with pytest.raises(CheckpointError, match="has learned from ravdess, whose clips are combined here"):
+        face_of("face_posteriors", corpora=["ravdess"])
+    marks = mark_clips(PreparedCorpus.open(tones).rows[:2])
+    with pytest.raises(CheckpointError, match=r"face.ckpt has learned from clips 01-0-.*, which are combined here"):
+        face_of("face_posteriors", marks=marks)
+
+
+def test_a_checkpoint_that_can_read_nothing_of_the_clips_is_no_face(face_of: Callable[..., Table]) -> None:
+    with pytest.raises(ConfigError, match=r"face\.ckpt reads mfcc, and no clip of .* has that; prepare clips that do"):
+        face_of("mfcc")
 
 
 def test_a_network_of_single_pictures_sees_all_frames_of_a_clip(tmp_path: Path) -> None:
@@ -226,6 +250,16 @@ def test_a_network_of_single_pictures_sees_all_frames_of_a_clip(tmp_path: Path) 
         (["svm", "--protocol", "contig:3"], r"labels 'high' \(12\).* are not in the label set ravdess8"),
         (["svm", *FOLDS, "--features", "words"], "no stream 'words'; read some of: voice, face_posteriors"),
         (["svm", *FOLDS, "--fold", "4"], "contig:3 has the folds 1 to 3, not 4"),
+        (["late_forest", *FOLDS, "--face", "face_posteriors", "--fold", "4"], "contig:3 has the folds 1 to 3, not 4"),
+        (
+            ["late_forest", *LABELS, "--protocol", "mitseas", "--face", "face_posteriors", "--fold", "6"],
+            "mitseas fold 6: the train part is empty, for it is speakers",
+        ),
+        (
+            ["late_forest", *FOLDS, "--face", "out/predictions.csv", "--output", "out"],
+            "--face out/predictions.csv lies where the report writes its answers; name another --output",
+        ),
+        (["svm", *FOLDS, "--cache", "."], "--cache . cannot be written; name a file in a folder that exists"),
         (["late_forest", *FOLDS, "--face", "nobody"], r"--face nobody is no stream of .*\(it has: face_posteriors\)"),
         (["svm", *LABELS, "--protocol", "mitseas"], "protocol 'mitseas' is that of 'mmer baseline late_forest' alone"),
         (
@@ -242,7 +276,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     args: list[str], error: str, tones: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind, *rest = args
-    said = error_of(capsys, kind, tones, *rest, "--output", out)
+    said = error_of(capsys, kind, tones, "--output", out, *rest)
     assert said.startswith("mmer: error: ")
     assert re.search(error, said)
     assert not out.exists()
@@ -283,6 +317,8 @@ def test_no_clip_of_the_classes_is_refused(tones: Path, out: Path, capsys: pytes
     write_manifest(tones / "manifest.csv", rows)
     out.write_text("")
     assert f"--output {out} is a file; name a folder" in error_of(capsys, "svm", tones, *FOLDS, "--output", out)
+    said = error_of(capsys, "svm", tones, *FOLDS, "--output", out / "below")
+    assert f"--output {out / 'below'} cannot be made: {out} is no folder that may be written to; name another" in said
 
 
 def test_a_missing_library_is_named_with_its_extra(

@@ -201,15 +201,46 @@ def test_checkpoints_and_cross_validations_are_asked_about_their_validation_spea
     assert "2 of 2 tasks are not finished, task 1 (seed 0, fold 1) the first" in capsys.readouterr().err
     for task in tasks:
         (task.folder / RESULT).touch()
-    assert cli.main([*args, "--method", "average", "--resamples", "20", "--data.root", "x"]) == 0
+    assert cli.main([*args, "--resamples", "20", "--data.root", "x"]) == 0
     assert asked == [(f"cv/seed-0/fold-{i}/checkpoints/best.ckpt", "validation", Path("x")) for i in (1, 2)]
 
     asked.clear()
     for name in ("b.ckpt", "c.ckpt"):
         (tmp_path / name).touch()
     args = ["late", str(tmp_path / "b.ckpt"), str(tmp_path / "c.ckpt"), "--output", str(tmp_path / "both")]
-    assert cli.main([*args, "--method", "average", "--resamples", "20"]) == 0
+    assert cli.main([*args, "--resamples", "20"]) == 0
     assert asked == [(name, part, None) for name in ("b.ckpt", "c.ckpt") for part in ("validation", "test")]
+
+    asked.clear()
+    assert cli.main([*args, "--method", "average", "--resamples", "20"]) == 0
+    assert asked == [(name, "test", None) for name in ("b.ckpt", "c.ckpt")], "a mean learns from nobody"
+
+
+def test_a_mean_needs_no_answers_to_learn_from(
+    tmp_path: Path, member: Callable[..., Member], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [write(member(name, 0.8, i), tmp_path / name) for i, name in enumerate("ab")]
+    (folders[0] / "validation.csv").unlink()
+    args = ["late", *map(str, folders), "--output", str(tmp_path / "late"), "--resamples", "20", "--method"]
+    assert cli.main([*args, "logistic"]) == 2
+    assert "has no validation.csv" in capsys.readouterr().err
+    assert cli.main([*args, "average"]) == 0
+    found = Predictions.read(tmp_path / "late/predictions.csv")
+    each = [Predictions.read(folder / "predictions.csv").probabilities for folder in folders]
+    np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["a", "b", "other"])
+def test_the_answers_of_one_system_are_never_overwritten(
+    tmp_path: Path, member: Callable[..., Member], capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    a, b, _ = (write(member(name, 0.8, i), tmp_path / name) for i, name in enumerate(("a", "b", "other")))
+    (b / "validation.csv").unlink()
+    before = (tmp_path / place / "predictions.csv").read_bytes()
+    assert cli.main(["late", str(a), str(b), "--method", "average", "--output", str(tmp_path / place)]) == 2
+    said = f"--output {tmp_path / place} holds the answers of one system; name another folder"
+    assert said in capsys.readouterr().err
+    assert (tmp_path / place / "predictions.csv").read_bytes() == before
 
 
 def test_mistakes_are_one_line(
@@ -235,4 +266,4 @@ def test_tables_of_different_folds_are_refused(tmp_path: Path, member: Callable[
     validation = Predictions.read(folder / "validation.csv")
     validation.where(np.array(validation.fold) == "1").write(folder / "validation.csv")
     with pytest.raises(PredictionsError, match=r"predictions.csv has the folds 1, 2 and validation.csv 1; both must"):
-        read_folder("a", folder)
+        read_folder("a", folder, fitted=True)
