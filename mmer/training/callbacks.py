@@ -6,6 +6,7 @@ import platform
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -214,5 +215,6 @@ class WatchTest(Callback):
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    names = ("mmer", "torch", "torchvision", "lightning", "pytorchvideo", "av", "opencv-python-headless")
+    names = ["mmer", "torch", "torchvision", "torchaudio", "lightning", "pytorchvideo", "timm", "tokenizers", "av"]
+    names += ["opencv-python-headless", *(["transformers"] if find_spec("transformers") else [])]
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

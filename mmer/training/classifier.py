@@ -100,17 +100,22 @@ class EmotionClassifier(L.LightningModule):
         return callbacks
 
     def setup(self, stage: str) -> None:
-        """Refuse to watch validation speakers where there are none.
+        """Refuse what does not go together, before a model is built; weigh the classes by the training clips.
 
         Raises:
-            ConfigError: There are none.
+            ConfigError: There are no validation speakers to watch, the course of the rate is over a training without
+                an end, or rare classes are favoured twice.
         """
+        if stage != "fit":
+            return
+        self._check_course()
+        self._weigh_classes()
         watching = {
             "model.early_stopping": self.early_stopping is not None,
             "model.optim.schedule=plateau": self.optim.schedule == "plateau",
         }
         settings = [name for name, on in watching.items() if on]
-        if stage == "fit" and settings and not len(self.trainer.datamodule.validation):  # type: ignore[attr-defined]
+        if settings and not len(self.trainer.datamodule.validation):  # type: ignore[attr-defined]
             raise ConfigError(
                 f"{settings[0]} watches validation speakers and there are none; name some (data.split.validation), "
                 "or leave it out"
@@ -153,17 +158,6 @@ class EmotionClassifier(L.LightningModule):
                 f"or evaluate it with evaluate.py: {fault}"
             )
 
-    def on_fit_start(self) -> None:
-        """Weigh the classes by the training clips."""
-        if self.class_weights == "balanced":
-            if self.trainer.datamodule.sampler == "class_balanced":  # type: ignore[attr-defined]
-                raise ConfigError(
-                    "model.class_weights=balanced and data.sampler=class_balanced would favour rare classes twice; "
-                    "leave one of them out"
-                )
-            classes = len(self.config.label_set.names)
-            self.loss.balance(self.trainer.datamodule.train.class_counts(classes))  # type: ignore[attr-defined]
-
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
         return self._step(batch, "train")
@@ -205,8 +199,29 @@ class EmotionClassifier(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the course of its rate."""
         optimizer = build_optimizer(self.model, self.optim)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches  # endless where the course needs no end
         return {"optimizer": optimizer, "lr_scheduler": build_schedule(optimizer, self.optim, steps, self.watch)}
+
+    def _check_course(self) -> None:
+        """Refuse a course of the rate over a training without an end."""
+        endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
+        needs_end = self.optim.schedule == "cosine" or (self.optim.schedule == "constant" and self.optim.warmup > 0)
+        if endless and needs_end:
+            raise ConfigError(
+                f"model.optim.schedule={self.optim.schedule} has its course over the whole training, and this one has "
+                "no end; give trainer.max_epochs, or choose plateau, or constant with warmup: 0"
+            )
+
+    def _weigh_classes(self) -> None:
+        """Weigh the classes, before anything copies the weights."""
+        if self.class_weights == "balanced":
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            if data.sampler == "class_balanced":
+                raise ConfigError(
+                    "model.class_weights=balanced and data.sampler=class_balanced would favour rare classes twice; "
+                    "leave one of them out"
+                )
+            self.loss.balance(data.train.class_counts(len(self.config.label_set.names)))
 
     def _build(self, load: bool) -> EmotionModel:
         """Build the model, with weights from elsewhere or without, and fit its statistics to the training clips."""

@@ -36,13 +36,13 @@ def build_optimizer(model: EmotionModel, config: OptimConfig) -> Optimizer:
             )
 
 
-def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int, watch: str) -> dict[str, Any]:
+def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int | float, watch: str) -> dict[str, Any]:
     """Build the course of the rate, as Lightning takes it.
 
     Args:
         optimizer: Whose rate it is.
         config: Its description.
-        steps: Steps of the whole training.
+        steps: Steps of the whole training; infinitely many only for a plateau, or a constant rate without warm-up.
         watch: The metric that a plateau is one of, as ``val/uar``.
     """
     if config.schedule == "plateau":
@@ -81,7 +81,7 @@ def group_parameters(model: EmotionModel, config: OptimConfig) -> list[dict[str,
     ]
 
 
-def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+def warmup_cosine(step: int, steps: int | float, warmup: float) -> float:
     """Return the factor of the learning rate at a step: a line up from zero, then half a cosine down to zero."""
     rise = _rise(steps, warmup)
     if step < rise:
@@ -89,13 +89,13 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
 
-def warmup_constant(step: int, steps: int, warmup: float) -> float:
+def warmup_constant(step: int, steps: int | float, warmup: float) -> float:
     """Return the factor of the learning rate at a step: a line up from zero, then 1."""
     return min(1.0, (step + 1) / _rise(steps, warmup))
 
 
-def _rise(steps: int, warmup: float) -> int:
-    return max(1, round(warmup * steps))
+def _rise(steps: int | float, warmup: float) -> int:
+    return max(1, round(warmup * steps)) if warmup > 0 else 1
 
 
 def _encoder_rates(model: EmotionModel, config: OptimConfig) -> Iterator[tuple[Parameter, float]]:

@@ -111,6 +111,7 @@ def test_an_interrupted_recipe_ends_as_if_nothing_had_happened(
     recipe = ["--trainer.max_epochs=3", "--model.averaging={kind: ema, start: 0.4}", "--model.early_stopping=9"]
     recipe += ["--model.optim={kind: sgd, lr: 0.05, nesterov: true, schedule: plateau, patience: 0, factor: 0.5}"]
     recipe += ["--model.config.streams.voice.dropout=0.3", "--model.config.fusion.dropout=0.3"]
+    recipe += ["--model.class_weights=balanced", "--model.watch=loss"]
     assert fit(*recipe, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
 
     def interrupt(self: cli.EmotionClassifier) -> None:
@@ -126,6 +127,9 @@ def test_an_interrupted_recipe_ends_as_if_nothing_had_happened(
     for state in ("state_dict", "current_model_state", "averaging_state"):
         torch.testing.assert_close(resumed[state], whole[state], rtol=0, atol=0)
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    assert resumed["callbacks"].keys() == whole["callbacks"].keys()
+    stopping = next(name for name in whole["callbacks"] if name.startswith("StopEarly"))
+    assert resumed["callbacks"][stopping] == whole["callbacks"][stopping], "what is watched is the same"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +188,41 @@ def test_an_endless_training_has_no_share(fit: Callable[..., int], capsys: pytes
     assert fit("--model.averaging={kind: swa, start: 0.75}", "--trainer.max_epochs=-1") == 2
     said = "model.averaging.start=0.75 is a share of the epochs, and the training has no end; give trainer.max_epochs"
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("schedule", ["{schedule: cosine}", "{schedule: constant, warmup: 0.1}"])
+def test_a_course_over_an_endless_training_is_refused(
+    fit: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path, schedule: str
+) -> None:
+    assert fit(f"--model.optim={schedule}", "--trainer.max_epochs=-1") == 2
+    said = "has its course over the whole training, and this one has no end; give trainer.max_epochs, or choose plateau"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.parametrize("schedule", ["{schedule: plateau}", "{schedule: constant, warmup: 0.0}"])
+def test_an_endless_training_ends_where_it_becomes_no_better(
+    fit: Callable[..., int], tmp_path: Path, schedule: str
+) -> None:
+    flags = [f"--model.optim={schedule}", "--model.optim.lr=1e-12", "--model.early_stopping=1"]
+    assert fit(*flags, "--trainer.max_epochs=-1") == 0
+    assert read(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 1
+
+
+def test_a_training_that_diverges_stops_and_says_why(
+    fit: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cli.EmotionClassifier.validation_step
+
+    def diverge(self: cli.EmotionClassifier, *args: Any) -> None:
+        if self.current_epoch == 1:
+            torch.nn.init.constant_(self.model.head[1].weight, torch.nan)
+        original(self, *args)
+
+    monkeypatch.setattr(cli.EmotionClassifier, "validation_step", diverge)
+    assert fit("--model.early_stopping=5", "--model.watch=loss", "--trainer.max_epochs=9") == 0
+    said = capsys.readouterr().err
+    assert "note: stopped after 2 epochs: val/loss is nan; a lower model.optim.lr may keep it finite" in said
 
 
 def test_frozen_encoders_stay_as_they_are(
