@@ -29,26 +29,26 @@ class Tokens:
         x: The tokens.
         mask: True where a token is real, everywhere in the project.
         weight: How much each clip's stream counts in the fusion, which multiplies it after its norm; None is 1.
-        extent: How many tokens last as long as the clip, where those at its end were cut; None: all up to the last
-            real one.
+        extent: How many tokens last as long as the clip, not always a whole number, where more or fewer than the real
+            ones do; None: all up to the last real one.
     """
 
     x: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
     weight: Float[Tensor, " b"] | None = None
-    extent: Int[Tensor, " b"] | None = None
+    extent: Float[Tensor, " b"] | None = None
 
     def repeat(self, times: int) -> Tokens:
         """Return the streams of all clips several times, one copy of them after another."""
         weight, extent = (None if each is None else each.repeat(times) for each in (self.weight, self.extent))
         return Tokens(self.x.repeat(times, 1, 1), self.mask.repeat(times, 1), weight, extent)
 
-    def count(self) -> Int[Tensor, " b"]:
+    def count(self) -> Float[Tensor, " b"]:
         """Return how many last as long as each clip; what is masked before the last is a gap, after it padding."""
         if self.extent is not None:
             return self.extent
         place = torch.arange(1, self.mask.shape[1] + 1, device=self.mask.device)
-        return (self.mask * place).amax(dim=1)
+        return (self.mask * place).amax(dim=1).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Clip:
         label: Class index, or None where it is unknown.
         text: Token ids of the words.
         features: Precomputed streams by name; a clip lacks those that are not there.
+        span: Which share of the model's window it lasts, in (0, 1]; its sound may end before.
     """
 
     key: str
@@ -70,6 +71,7 @@ class Clip:
     label: int | None = None
     text: Int[Tensor, " l"] | None = None
     features: Mapping[str, Float[Tensor, "n f"]] = field(default_factory=dict)
+    span: float = 1.0
 
     def has(self, name: str) -> bool:
         """Tell whether the clip has a modality, or a precomputed stream of that name."""
@@ -101,7 +103,7 @@ class Batch:
     """B clips. ``None`` says that the model does not read a modality; that a clip lacks it is said by its mask.
 
     The first is decided by the config and so agrees on every rank; the second is data. A missing modality is zeros
-    plus an all-False mask row.
+    plus an all-False mask row. ``span`` is each clip's share of the window; None: each lasts as long as its sound.
     """
 
     key: tuple[str, ...]
@@ -114,6 +116,7 @@ class Batch:
     features: Mapping[str, Tokens] = field(default_factory=dict)
     label: Int[Tensor, " b"] | None = None
     mix: Mix | None = None
+    span: Float[Tensor, " b"] | None = None
 
     def __len__(self) -> int:
         return len(self.key)
@@ -186,7 +189,8 @@ class Layout:
 
     def collate(self, clips: Sequence[Clip]) -> Batch:
         """Stack clips; what ends early is padded and masked, precomputed streams up to the longest of the clips."""
-        batch = Batch(key=tuple(clip.key for clip in clips), label=_labels(clips))
+        spans = torch.tensor([clip.span for clip in clips])
+        batch = Batch(key=tuple(clip.key for clip in clips), label=_labels(clips), span=spans)
         if "video" in self.reads:
             video, mask = self._video(clips)
             batch = replace(batch, video=video, video_mask=mask)

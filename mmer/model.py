@@ -83,8 +83,13 @@ class EmotionModel(nn.Module):
         return Output(logits, alone, frames)
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
-        """Return the tokens of each stream by its name."""
-        return {name: encoder(*batch.read(self.reads[name])) for name, encoder in self.encoders.items()}
+        """Return the tokens of each stream by its name; those of sound lie where the clip has them, not its window."""
+        tokens = {name: encoder(*batch.read(self.reads[name])) for name, encoder in self.encoders.items()}
+        if batch.span is not None:
+            for name, each in tokens.items():
+                if self.reads[name] == "audio":
+                    tokens[name] = replace(each, extent=batch.span * each.x.shape[1])
+        return tokens
 
     def answer(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b c"]:
         """Return the scores of the classes, of the tokens of every stream; a stream whose mask is False is missing."""

@@ -98,7 +98,7 @@ def test_to_moves_every_tensor_also_of_features_and_of_a_mixture() -> None:
     tensors += [moved.features["action_units"].x, moved.features["action_units"].mask]
     assert moved.mix is not None
     tensors += [moved.mix.label, moved.mix.share]
-    assert len(tensors) == 9
+    assert len(tensors) == 10
     assert {x.device.type for x in tensors} == {"meta"}
     assert moved.key == ("a",)
 
@@ -121,6 +121,6 @@ def test_shapes_and_types_are_checked_while_testing(wrong: dict[str, torch.Tenso
 
 
 def test_moving_a_batch_keeps_all_that_its_streams_say() -> None:
-    tokens = Tokens(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1), torch.tensor([9]))
+    tokens = Tokens(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1), torch.tensor([9.0]))
     moved = Batch(("clip",), features={"units": tokens}).to(torch.device("cpu")).features["units"]
     assert moved.weight is not None and moved.extent is not None and moved.extent.item() == 9

@@ -73,6 +73,7 @@ def cut_at(
             name: torch.from_numpy(_steps_in(values, prepared.seconds, start, length))
             for name, values in prepared.features.items()
         },
+        span=min(length / (config.seconds * speed), 1.0) if length > 0 else 1.0,
     )
 
 

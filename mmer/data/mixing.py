@@ -75,6 +75,8 @@ def _mixed(batch: Batch, partner: Tensor, share: float, cut: tuple[slice, slice]
     if batch.audio is not None and batch.audio_mask is not None:
         audio = _blend(batch.audio, partner, kept)
         mixed = replace(mixed, audio=audio, audio_mask=_either(batch.audio_mask, partner, pairs))
+    if batch.span is not None:
+        mixed = replace(mixed, span=batch.span.where(~pairs, batch.span.maximum(batch.span[partner])))
     features = {name: _mixed_steps(tokens, partner, kept, pairs) for name, tokens in batch.features.items()}
     return replace(mixed, features=features)
 

@@ -30,6 +30,8 @@ class Features(nn.Module):
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("scale", torch.ones(config.width))
         self.register_buffer("steps", torch.tensor(torch.inf))
+        self.longest: int | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module.read_steps())  # type: ignore[no-untyped-call]
         self.percentile = config.percentile
         self.dropout = nn.Dropout(config.dropout)
         self.temporal = build_optional_temporal(config.width, config.temporal)
@@ -41,17 +43,22 @@ class Features(nn.Module):
         Args:
             mean: Mean of each column.
             deviation: Its standard deviation. A column that never varies has taught nothing, and is read as zero.
-            steps: How many steps are read; those behind are masked.
+            steps: How many steps are read; those behind are cut.
         """
         constant = deviation <= 1e-6 * mean.abs()  # what rounding leaves of none
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(constant, 0.0, 1 / deviation))
         self.steps.fill_(steps)
+        self.read_steps()
+
+    def read_steps(self) -> None:
+        """Remember how many steps are read as a number, for shapes, which the weights of a checkpoint bring."""
+        self.longest = int(self.steps) if self.steps.isfinite() else None
 
     def forward(self, x: Float[Tensor, "b t f"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode streams; steps where the mask is False never matter."""
         extent = Tokens(x, mask).count()  # what is cut had a place in the clip, and the rest keeps its own
-        mask = mask & (torch.arange(x.shape[1], device=x.device) < self.steps)
+        x, mask = x[:, : self.longest], mask[:, : self.longest]
         x = torch.where(mask.unsqueeze(2), (x - self.mean) * self.scale, 0.0)
         tokens: Tokens = self.temporal(Tokens(self.dropout(x), mask, extent=extent))
         return tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmer.batch import Tokens
@@ -66,19 +66,20 @@ class EarlyFusion(nn.Module):
         return Tokens(x, there.any(dim=2))
 
 
-def align(tokens: Tokens, extent: Int[Tensor, " b"], steps: int, *, causal: bool) -> Tokens:
+def align(tokens: Tokens, extent: Float[Tensor, " b"], steps: int, *, causal: bool) -> Tokens:
     """Bring a stream to a clock whose steps divide the clip into equal parts.
 
     Tokens carry no times. A stream's first ``extent`` tokens are taken to divide the same clip into equal parts as
-    well: frames are spread over a clip however short it is, and sound that ends before the window is padded at its
-    end. Between the middles of parts it is interpolated linearly; where several tokens fall on a step, by a triangle
-    as wide as the step, so that none is lost. A causal step takes the mean of the tokens that have ended in its part,
-    or the last one before where none has. Weights are shared by the tokens that are real, and a step that has none of
-    them near is masked. Where there is a token to each step, both are that token.
+    well: frames are spread over a clip however short it is, and sound lies where the clip has it, so that steps behind
+    a sound that ends before its clip are masked. Between the middles of parts it is interpolated linearly; where
+    several tokens fall on a step, by a triangle as wide as the step, so that none is lost. A causal step takes the mean
+    of the tokens that have ended in its part, or the last one before where none has. Weights are shared by the tokens
+    that are real, and a step that has none of them near is masked. Where there is a token to each step, both are that
+    token.
 
     Args:
         tokens: The stream; where its mask is False it is finite.
-        extent: How many tokens last as long as the clip.
+        extent: How many tokens last as long as the clip, not always a whole number.
         steps: Steps of the clock.
         causal: Whether a step may not depend on what comes after it.
     """

@@ -103,7 +103,7 @@ def _look(
         window = cut_at(prepared, config, key, model.tokenizer, start=start, length=length)
         frames = model(layout.collate([window]).to(device)).frames
         assert frames is not None, "the head gives them"
-        count = model.config.clock or max(1, int(frames.count()[0]))  # so many steps span the window
+        count = model.config.clock or max(1.0, float(frames.count()[0]))  # so many steps span the window
         piece = _answers(window, frames, start, length / count)
         kept = (piece.times >= left) & (piece.times < right)
         yield replace(piece, times=piece.times[kept], probabilities=piece.probabilities[kept])

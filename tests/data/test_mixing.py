@@ -104,6 +104,16 @@ def test_a_mixture_is_real_where_one_of_its_clips_is() -> None:
     pytest.fail("no batch of 8 was mixed")
 
 
+def test_a_mixture_lasts_as_long_as_the_longer_of_its_clips() -> None:
+    spans = torch.tensor([0.5, 1.0, 0.25, 0.75])
+    batch = replace(make_batch(4), span=spans)
+    found = [mixed(MIXUP, batch, seed)[0] for seed in range(8)]
+    assert any(after.mix is not None and (after.mix.label != batch.label).any() for after in found)
+    for after in found:
+        assert after.mix is not None and after.span is not None
+        torch.testing.assert_close(after.span, spans.maximum(spans[after.mix.label]))
+
+
 def test_steps_that_one_clip_lacks_are_those_of_the_other() -> None:
     """A zero is silence in a waveform, and anything at all in a table."""
     batch = make_batch(2)

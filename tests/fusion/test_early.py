@@ -31,7 +31,7 @@ def on_clock(given: Tokens, steps: int, causal: bool = False) -> list[float | No
 def test_a_token_to_each_step_stays_exactly_what_it_is(steps: int, causal: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(1, steps, 3)
-    out = align(Tokens(x, torch.ones(1, steps, dtype=torch.bool)), torch.tensor([steps]), steps, causal=causal)
+    out = align(Tokens(x, torch.ones(1, steps, dtype=torch.bool)), torch.tensor([float(steps)]), steps, causal=causal)
     assert torch.equal(out.x, x)
     assert out.mask.all()
 
@@ -55,12 +55,17 @@ def test_a_single_token_is_at_every_step() -> None:
     assert on_clock(tokens(3), 5, causal=True) == [None, None, None, None, 3]  # it is known when the clip has ended
 
 
-def test_sound_that_ends_early_spans_the_clip_as_its_frames_do() -> None:
+def test_where_nobody_knows_how_long_the_clip_is_its_sound_spans_it() -> None:
     assert on_clock(tokens(0, 4, None, None, None), 4) == on_clock(tokens(0, 4), 4)
 
 
+def test_tokens_need_not_end_where_the_clip_does() -> None:
+    given = replace(tokens(0, 1, 2), extent=torch.tensor([2.5]))  # half of the last lies behind its end
+    assert on_clock(given, 5) == [0, 0.25, 0.75, 1.25, 1.75]
+
+
 def test_steps_that_were_cut_leave_the_others_in_their_place() -> None:
-    given = replace(tokens(0, 1, None, None), extent=torch.tensor([4]))
+    given = replace(tokens(0, 1, None, None), extent=torch.tensor([4.0]))
     assert on_clock(given, 4) == [0, 1, None, None]
     assert on_clock(given, 8, causal=True) == [None, 0, 0, 1, 1, None, None, None]
 
@@ -83,7 +88,7 @@ def test_a_causal_step_is_the_mean_of_what_has_ended_in_it_or_the_last_before() 
 @pytest.mark.parametrize(("count", "steps"), [(12, 4), (4, 12), (7, 5), (5, 7)])
 def test_a_causal_step_ignores_what_comes_later(count: int, steps: int) -> None:
     torch.manual_seed(0)
-    x, mask, extent = torch.randn(1, count, 2), torch.ones(1, count, dtype=torch.bool), torch.tensor([count])
+    x, mask, extent = torch.randn(1, count, 2), torch.ones(1, count, dtype=torch.bool), torch.tensor([float(count)])
     before = align(Tokens(x, mask), extent, steps, causal=True).x
     for place in range(count):
         changed = x.clone()

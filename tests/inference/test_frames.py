@@ -28,6 +28,7 @@ from mmer.config import (
 from mmer.data.clip import PreparedClip
 from mmer.data.cut import cut_at
 from mmer.data.dataset import make_layout
+from mmer.fusion.early import align
 from mmer.inference.frames import predict_frames
 from mmer.media.jpeg import encode_jpeg
 from mmer.model import EmotionModel, build_model
@@ -101,6 +102,23 @@ def test_windows_cover_the_clip_and_each_moment_is_answered_once(seconds: float)
 def test_steps_of_a_stream_that_ends_early_span_the_clip() -> None:
     config = replace(CONFIG, streams={"voice": VOICE}, fusion=MeanFusionConfig("mean", dim=8))
     assert read(config, recording(0.2, video=False)).times == pytest.approx([0.05, 0.15])
+
+
+@pytest.mark.parametrize("config", [CONFIG, CAUSAL], ids=["both ways", "causal"])
+@pytest.mark.parametrize(
+    ("seconds", "heard"),
+    [(0.4, {"both ways": "1100", "causal": "1100"}), (0.2, {"both ways": "1110", "causal": "0110"})],
+)
+def test_sound_that_ends_in_the_middle_of_the_picture_stays_in_its_place(
+    config: ModelConfig, seconds: float, heard: dict[str, str]
+) -> None:
+    """Of a clip shorter than the window the clock's steps are shorter than the voice's tokens."""
+    whole, model = recording(seconds), make(config)
+    half = replace(whole, audio=whole.audio[: len(whole.audio) // 2])
+    window = cut_at(half, config.clip, "clip", start=0.0, length=seconds)
+    voice = model.encode(make_layout(config, PREPARE).collate([window]))["voice"]
+    found = align(voice, voice.count(), 4, causal=config.causal).mask[0].int()
+    assert "".join(map(str, found.tolist())) == heard["causal" if config.causal else "both ways"]
 
 
 def test_without_a_face_the_voice_answers() -> None:
