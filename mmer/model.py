@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmer.batch import Batch, Tokens
 from mmer.build import build_encoder, build_fusion
 from mmer.config import ModelConfig
-from mmer.encoders.stepwise import Stepwise
+from mmer.encoders.stepwise import encode_steps
 from mmer.errors import ConfigError
 from mmer.fusion.early import EarlyFusion
 from mmer.fusion.mean import MeanFusion
@@ -84,12 +84,7 @@ class EmotionModel(nn.Module):
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Return the tokens of each stream by its name; those of sound lie where the clip has them, not its window."""
-        tokens = {name: encoder(*batch.read(self.reads[name])) for name, encoder in self.encoders.items()}
-        if batch.span is not None:
-            for name, each in tokens.items():
-                if self.reads[name] == "audio":
-                    tokens[name] = replace(each, extent=batch.span * each.x.shape[1])
-        return tokens
+        return {name: self._encode_stream(name, batch) for name in self.encoders}
 
     def answer(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b c"]:
         """Return the scores of the classes, of the tokens of every stream; a stream whose mask is False is missing."""
@@ -119,6 +114,17 @@ class EmotionModel(nn.Module):
         assert isinstance(self.fusion, EarlyFusion), "only a fusion with a clock can be causal"
         hidden, past = self.fusion.advance(self.encode(batch), steps, past)
         return Tokens(self.head(hidden.x), hidden.mask), past
+
+    def _encode_stream(self, name: str, batch: Batch) -> Tokens:
+        """Return the tokens of a stream; a causal model hears each step of its clock alone."""
+        encoder, (x, mask) = self.encoders[name], batch.read(self.reads[name])
+        if self.reads[name] != "audio":
+            tokens: Tokens = encoder(x, mask)
+            return tokens
+        clip = self.config.clip
+        samples = round(clip.seconds * clip.sample_rate) // self.config.clock if self.config.causal else 0
+        heard: Tokens = encode_steps(encoder, x, mask, samples) if samples else encoder(x, mask)
+        return heard if batch.span is None else replace(heard, extent=batch.span * heard.x.shape[1])
 
     def _answer(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b c"], Tokens | None]:
         """Return the scores of the clips, and of their steps where the head gives them."""
@@ -150,8 +156,4 @@ def build_model(config: ModelConfig, *, load: bool = True, tokenizer: Tokenizer 
     if reserved:
         raise ConfigError(f"stream name {reserved[0]!r} is reserved by PyTorch; call the stream otherwise")
     encoders = {name: build_encoder(stream, load, tokenizer) for name, stream in config.streams.items()}
-    if config.causal:
-        samples = round(config.clip.seconds * config.clip.sample_rate) // config.clock
-        heard = [name for name, stream in config.streams.items() if stream.reads == "audio"]
-        encoders |= {name: Stepwise(encoders[name], samples) for name in heard}
     return EmotionModel(config, encoders, tokenizer)

@@ -83,7 +83,7 @@ MISTAKES = {
     "trainable=none without weights would keep random filters; give weights, or trainable=all": lambda: FramesConfig(
         "frames", trainable="none"
     ),
-    "tubelet=0, patch=16) has a size that is not positive": lambda: VideoPatchesConfig("video_patches", tubelet=0),
+    "video_patches: tubelet=0 must be positive": lambda: VideoPatchesConfig("video_patches", tubelet=0),
     "video_patches: frames=15 is not a multiple of tubelet=2; change one": lambda: VideoPatchesConfig(
         "video_patches", frames=15
     ),
@@ -115,7 +115,7 @@ MISTAKES = {
     "dim=0 must be positive": lambda: MelCNNConfig("mel_cnn", dim=0),
     "dropout=1 must lie in [0, 1)": lambda: MelCNNConfig("mel_cnn", dropout=1),
     "window=0.01 must be null or at least two columns": lambda: MelCNNConfig("mel_cnn", window=0.01),
-    "steps=0, dim=128) has a size that is not positive": lambda: MelPatchesConfig("mel_patches", steps=0),
+    "mel_patches: steps=0 must be positive": lambda: MelPatchesConfig("mel_patches", steps=0),
     "bins=24 of a patch must divide mel.bins=64": lambda: MelPatchesConfig("mel_patches", bins=24),
     "trainable=0 must be none, all, or how many": lambda: SpeechConfig("speech", trainable=0),
     "variant=tiny has no weights of its own, so trainable=none would freeze noise; set trainable=all": (
@@ -124,9 +124,7 @@ MISTAKES = {
     "clip.sample_rate=8000, and encoders of the voice are made for 16000 Hz": lambda: ModelConfig(
         {"voice": VOICE}, clip=ClipConfig(sample_rate=8000)
     ),
-    "depth=0, heads=8, dropout=0.1, max_tokens=512) has a size that is not positive": lambda: TransformerFusionConfig(
-        depth=0
-    ),
+    "fusion.depth=0 must be positive": lambda: TransformerFusionConfig(depth=0),
     "fusion.dim=100 is not a multiple of fusion.heads=8; change one of them": lambda: TransformerFusionConfig(dim=100),
     "fusion.dropout=1.5 must lie in [0, 1)": lambda: TransformerFusionConfig(dropout=1.5),
     "fusion.dropout=1 must lie in [0, 1)": lambda: MeanFusionConfig("mean", dropout=1),
@@ -135,9 +133,7 @@ MISTAKES = {
     "fusion.dropout=3 must lie in [0, 1)": lambda: EarlyFusionConfig("early", LSTMConfig("lstm"), dropout=3),
     "fusion.dim=0 must be positive": lambda: MeanFusionConfig("mean", dim=0),
     "fusion.dim=-1 must be positive": lambda: GatedFusionConfig("gated", dim=-1),
-    "steps=0, dropout=0.1) has a size that is not positive": lambda: EarlyFusionConfig(
-        "early", LSTMConfig("lstm"), steps=0
-    ),
+    "fusion.steps=0 must be positive": lambda: EarlyFusionConfig("early", LSTMConfig("lstm"), steps=0),
     "fusion.dim=30 is not a multiple of fusion.heads=8; change one of them": lambda: CrossAttentionFusionConfig(
         "cross_attention", dim=30
     ),

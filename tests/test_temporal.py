@@ -114,9 +114,9 @@ def test_every_parameter_receives_a_gradient_and_none_is_nan(config: TemporalCon
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: LSTMConfig("lstm", width=0), "has a size that is not positive"),
+        (lambda: LSTMConfig("lstm", width=0), r"temporal\.width=0 must be positive"),
         (lambda: LSTMConfig("lstm", dropout=1), r"temporal.dropout=1 must lie in \[0, 1\)"),
-        (lambda: SelfAttentionConfig("transformer", depth=0), "has a size that is not positive"),
+        (lambda: SelfAttentionConfig("transformer", depth=0), r"temporal\.depth=0 must be positive"),
         (lambda: SelfAttentionConfig("transformer", width=10), "width=10 must be even and a multiple of"),
         (lambda: SelfAttentionConfig("transformer", dropout=-1), r"temporal.dropout=-1 must lie in \[0, 1\)"),
     ],

@@ -166,7 +166,7 @@ class MelPatchesConfig:
     """Width of the tokens."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.bins, self.steps, self.dim)
+        require_sizes("mel_patches: ", self, "bins", "steps", "dim")
         require(
             self.mel.bins % self.bins == 0,
             f"bins={self.bins} of a patch must divide mel.bins={self.mel.bins}; change one of them",
@@ -187,7 +187,7 @@ class SpeechConfig:
     variant: SpeechVariant = "WAVLM_BASE_PLUS"
     """The network; its weights are fetched by this name. ``tiny`` has two layers and none: for a laptop."""
     weights: str | None = None
-    """Local file with weights of the same network, where they cannot or should not be fetched."""
+    """Local file with weights of the same network, or a checkpoint of mmer's; null fetches them by its name."""
     trainable: Literal["none", "all"] | int = "none"
     """``none`` freezes the network and learns the layers' weights alone; a number trains so many of the top layers."""
 

@@ -30,13 +30,19 @@ def require_positive(name: str, value: float, unit: str = "") -> None:
     require(value > 0, f"{name}={value} must be positive{ending}")
 
 
-def require_sizes(config: object, *sizes: int) -> None:
+def require_sizes(where: str, config: object, *names: str) -> None:
     """Refuse a config one of whose sizes is not positive.
+
+    Args:
+        where: What the user writes before the names of its settings, as ``fusion.``.
+        config: The config.
+        names: Its sizes.
 
     Raises:
         ConfigError: A size is zero or negative.
     """
-    require(min(sizes) > 0, f"{config} has a size that is not positive")
+    for name in names:
+        require_positive(f"{where}{name}", getattr(config, name))
 
 
 def require_rate(name: str, value: float) -> None:

@@ -26,7 +26,7 @@ class TransformerFusionConfig:
     """Longest stream, in tokens, that has time embeddings."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.dim, self.depth, self.heads, self.max_tokens)
+        require_sizes("fusion.", self, "dim", "depth", "heads", "max_tokens")
         require_multiple("fusion.dim", self.dim, "fusion.heads", self.heads)
         require_rate("fusion.dropout", self.dropout)
 
@@ -63,7 +63,7 @@ class CrossAttentionFusionConfig:
     """Longest stream, in tokens, that has time embeddings."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.dim, self.depth, self.heads, self.max_tokens)
+        require_sizes("fusion.", self, "dim", "depth", "heads", "max_tokens")
         require_multiple("fusion.dim", self.dim, "fusion.heads", self.heads)
         require_rate("fusion.dropout", self.dropout)
 
@@ -98,7 +98,7 @@ class EarlyFusionConfig:
     """Rate of dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.dim, self.steps)
+        require_sizes("fusion.", self, "dim", "steps")
         require_rate("fusion.dropout", self.dropout)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mmer.config.checks import require, require_rate
+from mmer.config.checks import require, require_positive, require_rate
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class OptimConfig:
     """Look ahead along the momentum (``sgd`` only)."""
 
     def __post_init__(self) -> None:
-        require(
-            self.lr > 0 and self.weight_decay >= 0 and 0 <= self.warmup < 1,
-            f"{self}: lr must be positive, weight_decay not negative and warmup in [0, 1)",
-        )
+        require_positive("model.optim.lr", self.lr)
+        require(self.weight_decay >= 0, f"model.optim.weight_decay={self.weight_decay} must not be negative")
+        require_rate("model.optim.warmup", self.warmup)
         require(0 < self.factor < 1, f"model.optim.factor={self.factor} must lie in (0, 1)")
         require(self.patience >= 0, f"model.optim.patience={self.patience} must not be negative")
         require(0 < self.layer_decay <= 1, f"model.optim.layer_decay={self.layer_decay} must lie in (0, 1]")

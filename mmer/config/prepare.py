@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mmer.config.checks import require, require_positive
-from mmer.config.clip import Modality
+from mmer.config.clip import Modality, is_stream_name
 
 _MODALITIES = ", ".join(get_args(Modality))
 
@@ -64,6 +64,6 @@ class PrepareConfig:
                 f"feature stream {name!r} is not a lower-case identifier, such as 'action_units'",
             )
             require(
-                name not in get_args(Modality) and self.features.count(name) == 1,
+                is_stream_name(name) and self.features.count(name) == 1,
                 f"feature stream {name!r} is taken; give every stream a name of its own, not {_MODALITIES}",
             )

@@ -23,7 +23,7 @@ class LSTMConfig:
     """Read forwards only, so that a step never depends on later ones."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.width, self.depth)
+        require_sizes("temporal.", self, "width", "depth")
         require_rate("temporal.dropout", self.dropout)
 
 
@@ -44,7 +44,7 @@ class SelfAttentionConfig:
     """Let a step look at earlier ones only."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.width, self.depth, self.heads)
+        require_sizes("temporal.", self, "width", "depth", "heads")
         require(
             self.width % self.heads == 0 and self.width % 2 == 0,
             f"temporal.width={self.width} must be even and a multiple of temporal.heads={self.heads}; change one",

@@ -137,7 +137,7 @@ class VideoPatchesConfig:
     """Side of a patch, in pixels; must divide ``size``."""
 
     def __post_init__(self) -> None:
-        require_sizes(self, self.width, self.frames, self.size, self.tubelet, self.patch)
+        require_sizes("video_patches: ", self, "width", "frames", "size", "tubelet", "patch")
         require_multiple("video_patches: frames", self.frames, "tubelet", self.tubelet)
         require_multiple("video_patches: size", self.size, "patch", self.patch)
 

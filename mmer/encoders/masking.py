@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmer.config import SpecAugmentConfig
-from mmer.errors import ConfigError
 
 
 class SpecAugment(nn.Module):
@@ -62,8 +61,6 @@ class TokenDropout(nn.Module):
 
     def __init__(self, rate: float, special: Sequence[int] = ()) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise ConfigError(f"token dropout of {rate} must lie in [0, 1)")
         self.rate = rate
         self.register_buffer("special", torch.tensor(special, dtype=torch.long), persistent=False)
 

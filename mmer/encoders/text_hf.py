@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import TextHFConfig
+from mmer.encoders.hub import fetch_from_hub
 from mmer.encoders.masking import TokenDropout
 from mmer.errors import CheckpointError, ConfigError
 from mmer.tokenizer import Tokenizer
@@ -152,7 +153,7 @@ def _folder(model: str) -> str:
     _transformers()
     hub = import_module("huggingface_hub")
     try:
-        return str(hub.snapshot_download(model, allow_patterns=list(_FILES)))
+        return fetch_from_hub(lambda: str(hub.snapshot_download(model, allow_patterns=list(_FILES))))
     except (OSError, ValueError) as error:  # no network, no such name, no space; its own errors are of these kinds
         raise CheckpointError(
             f"text_hf model {model!r} cannot be had ({_first_line(error)}); go online, give another name, "

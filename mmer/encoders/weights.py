@@ -136,12 +136,11 @@ def _load_body(network: nn.Module, state: State, head: str | tuple[str, ...], na
     """Load all weights but those under some prefixes, and refuse what does not fit."""
     body = {name: value for name, value in state.items() if not name.startswith(head)}
     expected = {name: value for name, value in network.state_dict().items() if not name.startswith(head)}
-    wrong = sorted(
-        name for name in body.keys() | expected.keys() if _shape(body.get(name)) != _shape(expected.get(name))
-    )
+    every = body.keys() | expected.keys()
+    wrong = sorted(name for name in every if _shape(body.get(name)) != _shape(expected.get(name)))
     if wrong:
         raise CheckpointError(
-            f"{name} are not this network's: {len(wrong)} of {len(expected)} parameters are missing, "
+            f"{name} are not this network's: {len(wrong)} of {len(every)} parameters are missing, "
             f"unknown or of another shape, {wrong[0]} the first; {advice}"
         )
     network.load_state_dict(body, strict=False)

@@ -124,8 +124,3 @@ def test_no_word_is_hidden_outside_training_or_at_rate_zero() -> None:
     ids, mask = (x[None] for x in text(8))
     assert TokenDropout(0.9).eval()(ids, mask) is mask
     assert torch.equal(TokenDropout(0.0)(ids, mask), mask)
-
-
-def test_rate_of_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"token dropout of 1.0 must lie in \[0, 1\)"):
-        TokenDropout(1.0)

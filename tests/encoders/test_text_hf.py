@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,12 +104,16 @@ def test_without_a_network_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPa
     def offline(*_: object, **__: object) -> str:
         raise hub.errors.LocalEntryNotFoundError("no network\nand more")
 
+    def silent(*_: object, **__: object) -> None:
+        raise OSError("no network\nand more")
+
     monkeypatch.setattr(hub, "snapshot_download", offline)
+    monkeypatch.setattr(hub, "get_session", lambda: SimpleNamespace(head=silent))
     with pytest.raises(CheckpointError) as error:
         fetch_tokenizer("some/bert")
     assert str(error.value) == (
-        "text_hf model 'some/bert' cannot be had (no network); go online, give another name, or the path of a local "
-        "folder that save_pretrained wrote"
+        "text_hf model 'some/bert' cannot be had (https://huggingface.co does not answer: no network); go online, give "
+        "another name, or the path of a local folder that save_pretrained wrote"
     )
 
 
@@ -166,7 +171,7 @@ def test_an_encoder_whose_layers_are_one_has_no_last(tokenizer: Tokenizer) -> No
     )
     shared = Tokenizer(tokenizer.plain, json.dumps(albert.to_dict()))
     with pytest.raises(
-        ConfigError, match=r"'albert' has no layers with weights of their own;  choose trainable: none or all"
+        ConfigError, match=r"'albert' has no layers with weights of their own; choose trainable: none or all"
     ):
         TextHF(TextHFConfig("text_hf", "albert"), shared, load=False)
 

@@ -16,14 +16,17 @@ from mmer.build import build_encoder
 from mmer.checkpoint import CARD, Card
 from mmer.config import (
     ClipConfig,
+    EarlyFusionConfig,
     Face48Config,
     FramesConfig,
+    FusionConfig,
     LSTMConfig,
     MeanFusionConfig,
     ModelConfig,
     MViTConfig,
     PrepareConfig,
     ResNet3DConfig,
+    SpeechConfig,
     SplitConfig,
     StreamConfig,
 )
@@ -92,7 +95,7 @@ def test_another_network_s_weights_are_refused_and_the_first_wrong_parameter_nam
     state["trunk.weight"] = torch.zeros(1)
     path = save(state)
     assert refused(path) == (
-        f"weights {path} are not this network's: 2 of 2 parameters are missing, unknown or of another shape, "
+        f"weights {path} are not this network's: 2 of 3 parameters are missing, unknown or of another shape, "
         "body.weight the first; give weights of the same variant"
     )
 
@@ -198,14 +201,15 @@ def test_nothing_is_fetched_for_a_checkpoint_that_brings_its_own_weights(
 
 FACE = Face48Config("face48")
 MOTION = ResNet3DConfig("resnet3d", variant="tiny")
+MEAN = MeanFusionConfig("mean", dim=8)
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Callable[..., EmotionModel]:
     """Write a checkpoint ``best.ckpt`` of some streams, and return its model."""
 
-    def write(**streams: StreamConfig) -> EmotionModel:
-        config = ModelConfig(streams, clip=ClipConfig(frames=4), fusion=MeanFusionConfig("mean", dim=8))
+    def write(fusion: FusionConfig = MEAN, **streams: StreamConfig) -> EmotionModel:
+        config = ModelConfig(streams, clip=ClipConfig(frames=4), fusion=fusion)
         card = Card(config, PrepareConfig(size=48), SplitConfig(), "nowhere", "untrained", {}, ["none"])
         torch.manual_seed(0)
         model = build_model(config, load=False)
@@ -236,6 +240,16 @@ def test_every_encoder_reads_its_stream_out_of_a_checkpoint(
     model = trained(face=config)
     again = build_encoder(replace(config, weights=str(tmp_path / "best.ckpt")))
     assert equal(again, model.encoders["face"])
+
+
+def test_a_causal_model_s_encoder_of_sound_is_read_as_any_other(
+    trained: Callable[..., EmotionModel], tmp_path: Path
+) -> None:
+    causal = EarlyFusionConfig("early", LSTMConfig("lstm", width=4, causal=True), dim=4, steps=4)
+    speech = SpeechConfig("speech", variant="tiny", trainable="all")
+    model = trained(causal, voice=speech)
+    again = build_encoder(replace(speech, weights=str(tmp_path / "best.ckpt")))
+    assert equal(again, model.encoders["voice"])
 
 
 def test_a_network_over_the_frames_may_be_new(trained: Callable[..., EmotionModel], tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--data.split.test=[99]", "no speakers 99; it has 1, 2, 3, 4, 5, 6"),
         ("--ckpt_path=nowhere.ckpt", "there is no file nowhere.ckpt"),
         ("--ckpt_path=last", "there is no file"),
-        ("--model.optim.lr=-1", "lr must be positive"),
+        ("--model.optim.lr=-1", "model.optim.lr=-1.0 must be positive"),
         ("--model.optim.kind=adam", "adam"),
         ("--model.optim.nesterov=true", "model.optim.nesterov is for kind: sgd"),
         ("--model.optim.layer_decay=2", "model.optim.layer_decay=2.0 must lie in (0, 1]"),

@@ -143,7 +143,9 @@ def test_a_plateau_lowers_the_rate_where_nothing_becomes_better(watch: str, valu
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: OptimConfig(lr=0), "lr must be positive"),
+        (lambda: OptimConfig(lr=0), r"model\.optim\.lr=0 must be positive"),
+        (lambda: OptimConfig(weight_decay=-1), r"model\.optim\.weight_decay=-1 must not be negative"),
+        (lambda: OptimConfig(warmup=1), r"model\.optim\.warmup=1 must lie in \[0, 1\)"),
         (lambda: OptimConfig(factor=1), r"model.optim.factor=1 must lie in \(0, 1\)"),
         (lambda: OptimConfig(patience=-1), "model.optim.patience=-1 must not be negative"),
         (lambda: OptimConfig(layer_decay=0), r"model.optim.layer_decay=0 must lie in \(0, 1\]"),
