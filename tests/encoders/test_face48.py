@@ -16,8 +16,10 @@ from mmer.encoders.video.frames import PerFrame
 from mmer.errors import CheckpointError
 from tests.encoders.conftest import Exported
 
+NETWORKS = pytest.mark.parametrize("network", ["xception", "vgg19"])
 
-def xception(**settings: object) -> PerFrame:
+
+def face48(**settings: object) -> PerFrame:
     torch.manual_seed(0)
     return build_face48(Face48Config("face48", **settings))
 
@@ -30,7 +32,7 @@ def real(clips: int = 1, steps: int = 3, size: int = 48) -> tuple[Tensor, Tensor
 
 @pytest.mark.parametrize(("steps", "size"), [(1, 48), (4, 96)])
 def test_frames_of_any_size_become_tokens(steps: int, size: int) -> None:
-    tokens = xception()(*real(2, steps, size))
+    tokens = face48()(*real(2, steps, size))
     assert tokens.x.shape == (2, steps, 128)
 
 
@@ -43,7 +45,7 @@ def test_a_grey_face_in_three_equal_colours_is_the_grey_face() -> None:
     video, mask = real()
     grey = video[:, :, :1].expand_as(video)
     seen: list[Tensor] = []
-    encoder = xception()
+    encoder = face48()
     encoder.network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     encoder(grey, mask)
     torch.testing.assert_close(seen[0], (grey[0, :, :1] / 255 - 0.5) / 0.5, rtol=1e-4, atol=1e-4)
@@ -70,8 +72,9 @@ def test_vgg19_has_sixteen_convolutions_and_leaves_one_place() -> None:
         assert network.convolutions(torch.zeros(1, 1, 48, 48)).shape == (1, 512, 1, 1)
 
 
-def test_neither_garbage_under_the_mask_nor_other_clips_matter() -> None:
-    encoder = xception(temporal=LSTMConfig("lstm", width=4, dropout=0.0))
+@NETWORKS
+def test_neither_garbage_under_the_mask_nor_other_clips_matter(network: str) -> None:
+    encoder = face48(network=network, temporal=LSTMConfig("lstm", width=4, dropout=0.0))
     video, mask = real(clips=3)
     mask[0, 1], mask[2] = False, False
     garbage = torch.where(mask[:, :, None, None, None], video, 255 - video)
@@ -82,21 +85,22 @@ def test_neither_garbage_under_the_mask_nor_other_clips_matter() -> None:
         )
 
 
-def test_every_parameter_receives_a_gradient() -> None:
-    encoder = xception(temporal=LSTMConfig("lstm", width=4))
+@NETWORKS
+def test_every_parameter_receives_a_gradient(network: str) -> None:
+    encoder = face48(network=network, temporal=LSTMConfig("lstm", width=4))
     encoder(*real(2)).x.square().sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_layers_lie_from_input_to_output_and_hold_everything() -> None:
     for network, count in (("xception", 5), ("vgg19", 16)):
-        encoder = xception(network=network, temporal=LSTMConfig("lstm", width=4))
+        encoder = face48(network=network, temporal=LSTMConfig("lstm", width=4))
         assert len(encoder.layers) == count + 1
         assert [id(p) for layer in encoder.layers for p in layer.parameters()] == [id(p) for p in encoder.parameters()]
 
 
 def test_one_batch_can_be_learnt_by_heart() -> None:
-    encoder, head = xception(), nn.Linear(128, 4)
+    encoder, head = face48(), nn.Linear(128, 4)
     video, mask = real(clips=4, steps=1)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=1e-2)
     for _ in range(25):
@@ -108,7 +112,7 @@ def test_one_batch_can_be_learnt_by_heart() -> None:
 
 
 def test_weights_of_the_same_network_are_loaded_from_a_file_and_others_refused(tmp_path: Path) -> None:
-    source, path = xception(), tmp_path / "face48.pt"
+    source, path = face48(), tmp_path / "face48.pt"
     torch.save(source.network.state_dict(), path)
     torch.manual_seed(3)
     found = build_face48(Face48Config("face48", weights=str(path)))
@@ -117,6 +121,7 @@ def test_weights_of_the_same_network_are_loaded_from_a_file_and_others_refused(t
         build_face48(Face48Config("face48", network="vgg19", weights=str(path)))
 
 
-def test_it_can_be_exported(exported: Exported) -> None:
-    encoder, inputs = xception().eval(), real(2)
+@NETWORKS
+def test_it_can_be_exported(network: str, exported: Exported) -> None:
+    encoder, inputs = face48(network=network).eval(), real(2)
     torch.testing.assert_close(exported(encoder, *inputs).x, encoder(*inputs).x)

@@ -33,11 +33,20 @@ def resnet3d(variant: str, **settings: object) -> ResNet3D:
     return ResNet3D(ResNet3DConfig("resnet3d", variant=variant, **settings))
 
 
+def small(variant: str) -> ResNet3D:
+    """A network of the papers' size over fewer and smaller frames than it takes."""
+    encoder = resnet3d(variant)
+    encoder.input = FrameInput(8, 32, mean=(0.45,) * 3, std=(0.225,) * 3)
+    return encoder
+
+
 TINY = {
     "mvit": (lambda: MViT(MViTConfig("mvit", variant="tiny", drop_path=0.0)), 4, 128),
     "resnet3d": (lambda: resnet3d("tiny"), 8, 256),
     "x3d": (lambda: resnet3d("tiny_x3d"), 8, 216),
     "slowfast": (lambda: resnet3d("tiny_slowfast"), 4, 576),
+    "r3d_18": (lambda: small("r3d_18"), 1, 512),
+    "r2plus1d_18": (lambda: small("r2plus1d_18"), 1, 512),
     "patches": (lambda: VideoPatches(PATCHES), 4 * 4, 32),
 }
 """How to make each encoder, the tokens of a clip and their width."""
