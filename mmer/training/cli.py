@@ -227,7 +227,9 @@ def _has_wandb_key() -> bool:
 def main(args: Sequence[str] | None = None) -> int:
     """Run ``train.py`` and return its exit code: 0, or 2 after a mistake that one line on standard error explains."""
     try:
-        TrainCLI(args)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # what is frozen is meant to be
+            TrainCLI(args)
     except (MmerError, argparse.ArgumentError, MisconfigurationException) as error:
         print(f"train.py: error: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -53,7 +53,11 @@ def modes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bool]]:
 
 
 def test_a_training_leaves_what_is_frozen_as_it_was_loaded(
-    noise_corpus: Path, weights: dict[str, Path], tmp_path: Path, modes: list[dict[str, bool]]
+    noise_corpus: Path,
+    weights: dict[str, Path],
+    tmp_path: Path,
+    modes: list[dict[str, bool]],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     streams = {
         "motion": {"encoder": "resnet3d", "variant": "tiny", "weights": str(weights["motion"])},
@@ -80,6 +84,7 @@ def test_a_training_leaves_what_is_frozen_as_it_was_loaded(
     path = tmp_path / "frozen.yaml"
     path.write_text(yaml.safe_dump(config))
     assert main(["fit", f"--config={path}"]) == 0
+    assert not [each for each in recwarn if "eval mode" in str(each.message)], "nobody is asked whether it is meant"
 
     network = _tiny()
     dropouts = {f"voice.network.{name}" for name, m in network.named_modules() if isinstance(m, nn.Dropout)}
