@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -235,7 +236,8 @@ def table(found: list[Measured]) -> str:
 def result(measured: Measured) -> str:
     """Return a system's accuracy, or why it has none."""
     if measured.accuracy is None or measured.low is None or measured.high is None:
-        return f"as {measured.tiny}" if measured.failure is None else f"not trained: {measured.failure}"
+        reason = re.sub(r" \([^()]*\)", "", measured.failure or "").partition(";")[0]  # without causes and advice
+        return f"not trained: {reason}" if reason else f"as {measured.tiny}"
     return f"{100 * measured.accuracy:.1f} ({100 * measured.low:.1f} to {100 * measured.high:.1f})"
 
 

@@ -261,3 +261,11 @@ def heads(config: Path, what: str) -> list[str]:
 @pytest.mark.parametrize("config", OWN, ids=lambda path: path.stem)
 def test_a_system_names_its_published_result(config: Path) -> None:
     assert len(heads(config, "# Published: ")) == 1
+
+
+@pytest.mark.parametrize("config", OWN, ids=lambda path: path.stem)
+def test_a_system_has_its_row_in_the_table(config: Path) -> None:
+    lines = (CONFIGS.parent / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| [{config.stem}](../configs/{config.stem}.yaml) | ")]
+    assert row.endswith(f" | {heads(config, '# Published: ')[0]} |")
+    assert row.count(" | ") == 7
