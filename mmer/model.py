@@ -121,10 +121,15 @@ class EmotionModel(nn.Module):
         if self.reads[name] != "audio":
             tokens: Tokens = encoder(x, mask)
             return tokens
-        clip = self.config.clip
-        samples = round(clip.seconds * clip.sample_rate) // self.config.clock if self.config.causal else 0
-        heard: Tokens = encode_steps(encoder, x, mask, samples) if samples else encoder(x, mask)
-        return heard if batch.span is None else replace(heard, extent=batch.span * heard.x.shape[1])
+        if self.config.causal:
+            clip = self.config.clip
+            steps = encode_steps(encoder, x, mask, round(clip.seconds * clip.sample_rate) // self.config.clock)
+            return steps if batch.span is None else replace(steps, extent=batch.span * steps.x.shape[1])
+        heard: Tokens = encoder(x, mask)
+        if batch.span is None:
+            return heard
+        longer = batch.span * mask.shape[1] / mask.sum(dim=1).clamp(min=1)  # than its sound, by which factor
+        return replace(heard, extent=heard.count() * longer.clamp(min=1))
 
     def _answer(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b c"], Tokens | None]:
         """Return the scores of the clips, and of their steps where the head gives them."""

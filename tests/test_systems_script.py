@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from mmer.build import build_tokenizer
+from mmer.model import build_model
+
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")  # PyTorch's, where oneDNN is set
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "systems.py"
@@ -107,3 +110,20 @@ def test_a_script_that_fails_gives_its_last_line(systems: ModuleType) -> None:
     assert str(error.value)
     assert "\n" not in str(error.value)
     assert not str(error.value).startswith("evaluate.py")
+
+
+def test_every_system_has_its_row_in_the_documented_table(systems: ModuleType) -> None:
+    lines = (SCRIPT.parents[1] / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
+    for config in sorted(systems.CONFIGS.glob("*.yaml")):
+        if config.stem == "demo":
+            continue
+        (row,) = [line for line in lines if line.startswith(f"| [{config.stem}](../configs/{config.stem}.yaml) | ")]
+        cells = row.strip("| ").split(" | ")
+        assert len(cells) == 8
+        assert cells[-1] == systems.said(config, systems.PUBLISHED)
+        if config.stem != "text_hf":  # which is described on the hub
+            tiny = systems.read_model(
+                systems.CONFIGS / "tiny" / f"{systems.said(config, systems.TINY) or config.stem}.yaml"
+            )
+            model = build_model(tiny, load=False, tokenizer=build_tokenizer(tiny, [" ".join(map(str, range(99)))]))
+            assert cells[3] == systems.in_short(sum(p.numel() for p in model.parameters())), config.stem

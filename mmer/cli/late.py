@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # they load torch, and --help is quick
 
 _MEMBER = "checkpoint, folder of mmer crossval, or folder with predictions.csv and, for what is fitted, validation.csv"
 
+_WEIGHTS = "weights.csv"  # by which a folder of this command's is known again
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -58,7 +60,7 @@ def _late(args: argparse.Namespace) -> int:
     combined = combine(align(_read(args)), args.method, seed=args.seed)
     metrics = measure([combined.system], resamples=args.resamples, command=args.command)
     Evaluation(metrics, [combined.system]).write(args.output)
-    combined.write_weights(args.output / "weights.csv")
+    combined.write_weights(args.output / _WEIGHTS)
     if args.format == "table":
         _print_weights(combined, args.output)
     show(metrics, args.output, args.format)
@@ -71,12 +73,14 @@ def _check_output(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: It is one.
     """
-    from mmer.baselines.members import VALIDATION
+    from mmer.baselines.members import TEST, VALIDATION
     from mmer.training.plan import read_plan
 
     check_folder(args.output)
-    own = args.output.is_dir() and ((args.output / VALIDATION).exists() or read_plan(args.output) is not None)
-    if own or args.output.resolve() in [each.path.resolve() for each in args.members]:
+    unlike = (args.output / TEST).exists() and not (args.output / _WEIGHTS).exists()
+    fitted = (args.output / VALIDATION).exists()
+    tasks = args.output.is_dir() and read_plan(args.output) is not None
+    if unlike or fitted or tasks or args.output.resolve() in [each.path.resolve() for each in args.members]:
         raise ConfigError(f"--output {args.output} holds the answers of one system; name another folder")
 
 
@@ -158,4 +162,4 @@ def _print_weights(combined: Combined, output: Path) -> None:
     """Print how much each member counted."""
     for name, share in combined.shares().items():
         print(f"{name:<30}{100 * share:>6.1f}% of the weights")
-    print(f"fold by fold: {output / 'weights.csv'}")
+    print(f"fold by fold: {output / _WEIGHTS}")

@@ -31,7 +31,7 @@ class Features(nn.Module):
         self.register_buffer("scale", torch.ones(config.width))
         self.register_buffer("steps", torch.tensor(torch.inf))
         self.longest: int | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module.read_steps())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_read_steps)  # type: ignore[no-untyped-call]
         self.percentile = config.percentile
         self.dropout = nn.Dropout(config.dropout)
         self.temporal = build_optional_temporal(config.width, config.temporal)
@@ -49,11 +49,7 @@ class Features(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(constant, 0.0, 1 / deviation))
         self.steps.fill_(steps)
-        self.read_steps()
-
-    def read_steps(self) -> None:
-        """Remember how many steps are read as a number, for shapes, which the weights of a checkpoint bring."""
-        self.longest = int(self.steps) if self.steps.isfinite() else None
+        _read_steps(self)
 
     def forward(self, x: Float[Tensor, "b t f"], mask: Bool[Tensor, "b t"]) -> Tokens:
         """Encode streams; steps where the mask is False never matter."""
@@ -62,3 +58,8 @@ class Features(nn.Module):
         x = torch.where(mask.unsqueeze(2), (x - self.mean) * self.scale, 0.0)
         tokens: Tokens = self.temporal(Tokens(self.dropout(x), mask, extent=extent))
         return tokens
+
+
+def _read_steps(encoder: Features, *_: object) -> None:
+    """Remember how many steps are read as a number, for shapes, which the weights of a checkpoint bring."""
+    encoder.longest = int(encoder.steps) if encoder.steps.isfinite() else None

@@ -36,6 +36,10 @@ class TextHF(nn.Module):
     def __init__(self, config: TextHFConfig, tokenizer: Tokenizer, load: bool = True) -> None:
         super().__init__()
         described = _read_config(config.model, tokenizer)
+        if config.trainable == "last_layers" and config.last_layers > described.num_hidden_layers:
+            raise ConfigError(
+                f"last_layers={config.last_layers}: {config.model!r} has {described.num_hidden_layers}; name no more"
+            )
         self.network = _load_network(config.model) if load else _build_network(described)
         if getattr(self.network, "pooler", None) is not None:
             self.network.register_module("pooler", None)  # of the first token alone; unasked for, it would never learn
@@ -71,7 +75,7 @@ class TextHF(nn.Module):
         """Return the modules that learn.
 
         Raises:
-            ConfigError: The last layers are to, and there are not so many, or none of their own: ALBERT shares one.
+            ConfigError: The last layers are to, and there are none with weights of their own: those of ALBERT are one.
         """
         match config.trainable:
             case "none":
@@ -82,10 +86,6 @@ class TextHF(nn.Module):
                 raise ConfigError(
                     f"text_hf model {config.model!r} has no layers with weights of their own; "
                     "choose trainable: none or all"
-                )
-            case "last_layers" if config.last_layers > len(self.layers):
-                raise ConfigError(
-                    f"last_layers={config.last_layers}: {config.model!r} has {len(self.layers)}; name no more"
                 )
             case "last_layers":
                 return self.layers[-config.last_layers :]

@@ -87,6 +87,7 @@ def align(tokens: Tokens, extent: Float[Tensor, " b"], steps: int, *, causal: bo
     place = torch.arange(tokens.x.shape[1], device=extent.device)
     if causal:
         end = (step + 1) * extent.unsqueeze(1) // steps  # [b t]
+        end[:, -1] = extent.ceil()  # what the clip's end cuts short has ended with it
         begin = torch.minimum(step * extent.unsqueeze(1) // steps, end - 1)
         weight = ((place >= begin.unsqueeze(2)) & (place < end.unsqueeze(2))).float()
     else:

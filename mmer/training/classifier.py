@@ -203,13 +203,13 @@ class EmotionClassifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": build_schedule(optimizer, self.optim, steps, self.watch)}
 
     def _check_course(self) -> None:
-        """Refuse a course of the rate over a training without an end."""
+        """Refuse a course of the rate over a training without an end, or that a clock ends."""
         endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
         needs_end = self.optim.schedule == "cosine" or (self.optim.schedule == "constant" and self.optim.warmup > 0)
         if endless and needs_end:
             raise ConfigError(
-                f"model.optim.schedule={self.optim.schedule} has its course over the whole training, and this one has "
-                "no end; give trainer.max_epochs, or choose plateau, or constant with warmup: 0"
+                f"model.optim.schedule={self.optim.schedule} has its course over the whole training, and nobody knows "
+                "how many steps this one has; give trainer.max_epochs, or choose plateau, or constant with warmup: 0"
             )
 
     def _weigh_classes(self) -> None:

@@ -230,12 +230,13 @@ def test_a_mean_needs_no_answers_to_learn_from(
     np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("place", ["a", "b", "other"])
+@pytest.mark.parametrize("place", ["a", "b", "other", "report"])
 def test_the_answers_of_one_system_are_never_overwritten(
     tmp_path: Path, member: Callable[..., Member], capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
-    a, b, _ = (write(member(name, 0.8, i), tmp_path / name) for i, name in enumerate(("a", "b", "other")))
-    (b / "validation.csv").unlink()
+    a, b, _, report = (write(member(name, 0.8), tmp_path / name) for name in ("a", "b", "other", "report"))
+    for folder in (b, report):
+        (folder / "validation.csv").unlink()
     before = (tmp_path / place / "predictions.csv").read_bytes()
     assert cli.main(["late", str(a), str(b), "--method", "average", "--output", str(tmp_path / place)]) == 2
     said = f"--output {tmp_path / place} holds the answers of one system; name another folder"

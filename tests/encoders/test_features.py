@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,11 @@ def test_what_is_cut_still_counts_as_a_part_of_the_clip(temporal: TemporalConfig
 def test_an_encoder_that_nothing_was_fitted_to_reads_all_as_it_is() -> None:
     tokens = Features(FeaturesConfig("features", "units", 3)).eval()(torch.ones(1, 600, 3), torch.ones(1, 600) > 0)
     assert tokens.mask.all() and (tokens.x == 1).all()
+
+
+def test_it_can_be_pickled_for_another_process() -> None:
+    x, mask = torch.randn(1, 6, 3), torch.ones(1, 6, dtype=torch.bool)
+    assert torch.equal(pickle.loads(pickle.dumps(make()))(x, mask).x, make()(x, mask).x)
 
 
 def test_what_was_fitted_is_a_part_of_the_weights() -> None:

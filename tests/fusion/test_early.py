@@ -62,6 +62,9 @@ def test_where_nobody_knows_how_long_the_clip_is_its_sound_spans_it() -> None:
 def test_tokens_need_not_end_where_the_clip_does() -> None:
     given = replace(tokens(0, 1, 2), extent=torch.tensor([2.5]))  # half of the last lies behind its end
     assert on_clock(given, 5) == [0, 0.25, 0.75, 1.25, 1.75]
+    assert on_clock(given, 5, causal=True) == [None, 0, 0, 1, 2], "what its end cuts short is heard at its end"
+    shorter = replace(tokens(3), extent=torch.tensor([0.2]))
+    assert on_clock(shorter, 3, causal=True) == [None, None, 3]
 
 
 def test_steps_that_were_cut_leave_the_others_in_their_place() -> None:

@@ -19,14 +19,18 @@ from mmer.config import (
     Face48Config,
     LSTMConfig,
     MeanFusionConfig,
+    MelCNNConfig,
     MelConfig,
     MelPatchesConfig,
     ModelConfig,
     PrepareConfig,
+    SpeechConfig,
     SplitConfig,
+    StreamConfig,
+    WaveCNNConfig,
 )
 from mmer.data.clip import PreparedClip
-from mmer.data.cut import cut_at
+from mmer.data.cut import cut, cut_at
 from mmer.data.dataset import make_layout
 from mmer.fusion.early import align
 from mmer.inference.frames import predict_frames
@@ -119,6 +123,26 @@ def test_sound_that_ends_in_the_middle_of_the_picture_stays_in_its_place(
     voice = model.encode(make_layout(config, PREPARE).collate([window]))["voice"]
     found = align(voice, voice.count(), 4, causal=config.causal).mask[0].int()
     assert "".join(map(str, found.tolist())) == heard["causal" if config.causal else "both ways"]
+
+
+@pytest.mark.parametrize(
+    "voice",
+    [
+        VOICE,
+        MelCNNConfig("mel_cnn", MelConfig(bins=16), channels=(4,), dim=8),
+        MelCNNConfig("mel_cnn", MelConfig(bins=16), channels=(4,), dim=8, window=0.1),
+        WaveCNNConfig("wave_cnn", variant="tiny"),
+        SpeechConfig("speech", variant="tiny", trainable="all"),
+    ],
+    ids=["patches", "mel", "windows", "wave", "speech"],
+)
+def test_sound_as_long_as_its_clip_is_at_every_step(voice: StreamConfig) -> None:
+    config = replace(CONFIG, streams={"voice": voice}, clip=ClipConfig(seconds=1.2, frames=4))
+    model, layout = make(config), make_layout(config, PREPARE)
+    for seconds in (0.1, 0.23, 0.45, 0.5, 0.77, 1.0, 1.13, 1.2, 2.0):
+        window = cut(recording(seconds, video=False), config.clip, "clip")
+        tokens = model.encode(layout.collate([window]))["voice"]
+        assert align(tokens, tokens.count(), 16, causal=False).mask.all(), seconds
 
 
 def test_without_a_face_the_voice_answers() -> None:

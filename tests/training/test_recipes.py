@@ -195,7 +195,9 @@ def test_a_course_over_an_endless_training_is_refused(
     fit: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path, schedule: str
 ) -> None:
     assert fit(f"--model.optim={schedule}", "--trainer.max_epochs=-1") == 2
-    said = "has its course over the whole training, and this one has no end; give trainer.max_epochs, or choose plateau"
+    said = (
+        "has its course over the whole training, and nobody knows how many steps this one has; give trainer.max_epochs"
+    )
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run/checkpoints").exists()
 
