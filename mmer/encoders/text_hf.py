@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmer.batch import Tokens
 from mmer.config import TextHFConfig
+from mmer.encoders.frozen import freeze_but, train_but_frozen
 from mmer.encoders.hub import fetch_from_hub
 from mmer.encoders.masking import TokenDropout
 from mmer.errors import CheckpointError, ConfigError
@@ -49,16 +50,12 @@ class TextHF(nn.Module):
         self.trained = self._choose(config)
         self.longest = tokenizer.longest
         self.padding = int(getattr(described, "pad_token_id", None) or 0)
-        self.network.requires_grad_(False)
-        for module in self.trained:
-            module.requires_grad_(True)
+        freeze_but(self.network, self.trained)
 
     def train(self, mode: bool = True) -> TextHF:
         """Set the mode; what is frozen stays in eval mode, without dropout."""
         super().train(mode)
-        self.network.eval()
-        for module in self.trained:
-            module.train(mode)
+        train_but_frozen(self.network, self.trained, mode)
         return self
 
     def forward(self, x: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> Tokens:

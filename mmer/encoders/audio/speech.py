@@ -14,6 +14,7 @@ from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from mmer.batch import Tokens
 from mmer.config import SpeechConfig, SpeechVariant
+from mmer.encoders.frozen import freeze_but, train_but_frozen
 from mmer.encoders.norms import standardise
 from mmer.encoders.weights import State, load_weights
 from mmer.errors import ConfigError
@@ -44,9 +45,7 @@ class Speech(nn.Module):
         self.mix = LayerMix(len(transformer.layers) + 1)
         self.dim = int(transformer.layers[0].attention.embed_dim)
         self.trained = _trained(self.network, config)
-        self.network.requires_grad_(False)
-        for module in self.trained:
-            module.requires_grad_(True)
+        freeze_but(self.network, self.trained)
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -56,9 +55,7 @@ class Speech(nn.Module):
     def train(self, mode: bool = True) -> Speech:
         """Set the mode; what is frozen stays in eval mode, without dropout."""
         super().train(mode)
-        self.network.eval()
-        for module in self.trained:
-            module.train(mode)
+        train_but_frozen(self.network, self.trained, mode)
         return self
 
     def forward(self, x: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Tokens:
