@@ -92,6 +92,16 @@ def patchy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("patchy") / "data", range(1, 7), 5, missing=True)
 
 
+def quick_data(root: Path) -> dict[str, object]:
+    """A data module's settings: one actor validates, one is tested, the others train."""
+    return {
+        "root": str(root),
+        "split": {"protocol": "speakers", "validation": [23], "test": [24]},
+        "batch_size": 8,
+        "workers": 0,
+    }
+
+
 def quick_trainer(folder: Path) -> dict[str, object]:
     """A trainer's settings: two epochs on the processor, nothing printed, all it writes in a folder."""
     return {

@@ -16,7 +16,7 @@ from mmer.encoders.audio.speech import _tiny
 from mmer.encoders.video.resnet3d import _build_tiny_resnet
 from mmer.training import cli
 from mmer.training.cli import main
-from tests.training.conftest import quick_trainer
+from tests.training.conftest import quick_data, quick_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -73,12 +73,7 @@ def test_a_training_leaves_what_is_frozen_as_it_was_loaded(
             },
             "optim": {"lr": 0.01},
         },
-        "data": {
-            "root": str(noise_corpus),
-            "split": {"protocol": "speakers", "validation": [23], "test": [24]},
-            "batch_size": 8,
-            "workers": 0,
-        },
+        "data": quick_data(noise_corpus),
         "trainer": quick_trainer(tmp_path / "run"),
     }
     path = tmp_path / "frozen.yaml"

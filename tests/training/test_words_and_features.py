@@ -28,7 +28,7 @@ from mmer.inference.predictor import Predictor
 from mmer.model import build_model
 from mmer.training.cli import main as train
 from mmer.training.data import EmotionDataModule
-from tests.training.conftest import quick_trainer
+from tests.training.conftest import quick_data, quick_trainer
 
 CPU = torch.device("cpu")
 WORDS = {"encoder": "text", "width": 8, "vocabulary": 300, "temporal": {"kind": "lstm", "width": 8}}
@@ -52,12 +52,7 @@ def settings(described_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
             },
             "optim": {"lr": 0.001},
         },
-        "data": {
-            "root": str(described_corpus),
-            "split": {"protocol": "speakers", "validation": [23], "test": [24]},
-            "batch_size": 8,
-            "workers": 0,
-        },
+        "data": quick_data(described_corpus),
         "trainer": quick_trainer(tmp_path_factory.mktemp("words") / "run"),
     }
 
