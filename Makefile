@@ -25,7 +25,7 @@ demo-features: demo-data
 	$(BIN)/mmer prepare ravdess $(DEMO)/raw $(DEMO)/described --size 96 --features mfcc=$(DEMO)/mfcc.npz --features descriptors=$(DEMO)/voice.npz
 
 test: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 40 --durations-min 3
 
 lint: setup
 	$(BIN)/ruff check .
