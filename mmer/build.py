@@ -30,6 +30,7 @@ from mmer.config import (
     TransformerFusionConfig,
     VideoPatchesConfig,
     WaveCNNConfig,
+    from_plain,
 )
 from mmer.encoders.audio.mel import MelCNN, MelPatches
 from mmer.encoders.audio.speech import Speech
@@ -38,7 +39,7 @@ from mmer.encoders.features import Features
 from mmer.encoders.text import Text
 from mmer.encoders.text_hf import TextHF, fetch_tokenizer
 from mmer.encoders.video.face48 import build_face48
-from mmer.encoders.video.frames import build_frames
+from mmer.encoders.video.frames import build_frames, check_pixels
 from mmer.encoders.video.mvit import MViT
 from mmer.encoders.video.patches import VideoPatches
 from mmer.encoders.video.resnet3d import ResNet3D
@@ -75,8 +76,21 @@ def build_encoder(config: StreamConfig, load: bool = True, tokenizer: Tokenizer 
     stored = None if weights is None else read_stored(weights)
     encoder = _new_encoder(config, load and stored is None, tokenizer)
     if stored is not None:
+        if isinstance(config, FramesConfig):
+            check_pixels(config, from_plain(FramesConfig, stored.config(config.encoder)), f"weights {weights}")
         stored.load_into(encoder, config.encoder)
     return encoder
+
+
+def begins_random(config: StreamConfig) -> bool:
+    """Tell whether an encoder's weights are random where no checkpoint brings any."""
+    match config:
+        case SpeechConfig():  # by default its name fetches them
+            return config.variant == "tiny" and config.weights is None
+        case TextHFConfig():
+            return False
+        case _:
+            return getattr(config, "weights", None) is None
 
 
 def _new_encoder(config: StreamConfig, load: bool, tokenizer: Tokenizer | None) -> nn.Module:

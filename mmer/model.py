@@ -82,9 +82,15 @@ class EmotionModel(nn.Module):
         logits, frames = self._answer(tokens)
         return Output(logits, alone, frames)
 
-    def encode(self, batch: Batch) -> dict[str, Tokens]:
-        """Return the tokens of each stream by its name; those of sound lie where the clip has them, not its window."""
-        return {name: self._encode_stream(name, batch) for name in self.encoders}
+    def encode(self, batch: Batch, modality: str | None = None) -> dict[str, Tokens]:
+        """Return the tokens of each stream by its name; those of sound lie where the clip has them, not its window.
+
+        Args:
+            batch: The clips.
+            modality: The one whose streams are wanted; None for all streams.
+        """
+        wanted = (name for name in self.encoders if modality in (None, self.reads[name]))
+        return {name: self._encode_stream(name, batch) for name in wanted}
 
     def answer(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b c"]:
         """Return the scores of the classes, of the tokens of every stream; a stream whose mask is False is missing."""

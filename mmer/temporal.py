@@ -100,7 +100,7 @@ class LSTM(nn.Module):
         """
         assert self.causal, "a network in both directions has no past to go on from"
         if past is None:
-            empty = tokens.x.new_zeros(2, len(tokens.x), self.dim)
+            empty = tokens.x.new_zeros(2, tokens.x.shape[0], self.dim)
             past = Carried((empty,) * len(self.forwards), tokens.mask[:, :0])
         outs, memories = [], []
         for clip in range(len(tokens.x)):  # each clip has its own real steps
@@ -229,6 +229,6 @@ def _take(x: Float[Tensor, "b t d"], index: Int[Tensor, "b t"]) -> Float[Tensor,
 
 def _reversal(count: Int[Tensor, " b"], steps: int) -> Int[Tensor, "b t"]:
     """Return the order that reads each clip's first steps backwards and leaves the rest; it is its own inverse."""
-    place = torch.arange(steps, device=count.device).expand(len(count), -1)
+    place = torch.arange(steps, device=count.device).expand(count.shape[0], -1)
     last = count.unsqueeze(1) - 1
     return torch.where(place <= last, last - place, place)

@@ -33,7 +33,7 @@ from mmer.corpora.demo import synthesize
 from mmer.media.container import Source
 from mmer.media.video import read_video
 from mmer.media.write import write_clip
-from mmer.model import build_model
+from mmer.model import EmotionModel, build_model
 
 torch.set_num_threads(1)  # networks this small are slower on several threads, tenfold where other work competes
 
@@ -247,17 +247,30 @@ def odd_media(tmp_path_factory: pytest.TempPathFactory, face: Image, scenery: Im
     return path
 
 
+def write_checkpoint(model: EmotionModel, path: Path) -> Path:
+    """Write a model as a training would that nobody was in."""
+    card = Card(
+        model.config,
+        PrepareConfig(size=64),
+        SplitConfig(),
+        "nowhere",
+        "untrained",
+        {},
+        ["none"],
+        tokenizer=model.tokenizer,
+    )
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({CARD: card.to_plain(), "state_dict": weights}, path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained checkpoint of a tiny model that sees and hears."""
     streams = {"face": MViTConfig("mvit", variant="tiny"), "voice": WaveCNNConfig("wave_cnn", variant="tiny")}
     config = ModelConfig(streams, clip=ClipConfig(frames=8), fusion=TransformerFusionConfig(dim=32, depth=1, heads=4))
-    card = Card(config, PrepareConfig(size=64), SplitConfig(), "nowhere", "untrained", {}, ["none"])
     torch.manual_seed(0)
-    weights = {f"model.{name}": value for name, value in build_model(config, load=False).state_dict().items()}
-    path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
-    torch.save({CARD: card.to_plain(), "state_dict": weights}, path)
-    return path
+    return write_checkpoint(build_model(config, load=False), tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt")
 
 
 @pytest.fixture(scope="session")

@@ -74,9 +74,10 @@ def draw_components(clips: Clips, warning: Sequence[str] = ()) -> Figure:
         warning: What the picture must say of itself.
     """
     pca = PCA(2, random_state=0)
-    places = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), pca).fit_transform(
-        clips.table.values
-    )
+    values = clips.table.values
+    if values.shape[1] == 1:  # a plane wants a second direction, in which nothing differs
+        values = np.pad(values, ((0, 0), (0, 1)))
+    places = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), pca).fit_transform(values)
     figure, (axes,) = new_figure(WIDTH, WIDTH)
     with figure_style():
         for i, name in enumerate(clips.labels.names):

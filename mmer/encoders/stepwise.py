@@ -27,7 +27,7 @@ def encode_steps(
         samples: Length of a step.
     """
     missing = -x.shape[1] % samples
-    steps, keep = (F.pad(each, (0, missing)).view(len(x), -1, samples) for each in (x, mask))
+    steps, keep = (F.pad(each, (0, missing)).view(x.shape[0], -1, samples) for each in (x, mask))
     tokens = encoder(steps.flatten(0, 1), keep.flatten(0, 1))
     real = tokens.mask.any(dim=1).view(keep.shape[:2])
     return Tokens(mean_of_steps(tokens).view(*real.shape, -1), real)

@@ -93,6 +93,10 @@ class Stored:
         advice = f"give the settings that it was trained with: {settings}"
         _load_body(encoder, state, () if whole else _TEMPORAL, f"weights {self.name}, stream {stream},", advice)
 
+    def config(self, kind: str) -> Mapping[str, Any]:
+        """Return the settings of the stream that :meth:`load_into` loads."""
+        return self.configs[self._choose(kind)]
+
     def _choose(self, kind: str) -> str:
         same = [name for name, config in self.configs.items() if config.get("encoder") == kind]
         found = [name for name in same if self.stream in (None, name)]

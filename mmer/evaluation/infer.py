@@ -97,7 +97,7 @@ def predict_degraded(
             for each in degradations:
                 answers[each.kind, None].append(unharmed)
                 for level in each.levels:
-                    worse = _encode(model, each.harm(batch, level), each.modality, device)
+                    worse = model.encode(each.harm(batch, level).to(device), each.modality)
                     answers[each.kind, level].append(_mean_over_windows(model.answer({**tokens, **worse}), counts))
     return [
         Degraded(each.kind, level, _gather(model, rows, dataset, answers[each.kind, level]).where(keep), each.unit)
@@ -162,17 +162,6 @@ def _answer_subsets(model: EmotionModel, tokens: Mapping[str, Tokens], sets: Seq
         mask = (keep[:, None, None] & stream.mask).flatten(0, 1)
         hidden[name] = replace(stream.repeat(len(sets)), mask=mask)
     return torch.stack(model.answer(hidden).chunk(len(sets)))
-
-
-def _encode(model: EmotionModel, batch: Batch, modality: str, device: torch.device) -> dict[str, Tokens]:
-    """Return the tokens of the streams that read one modality."""
-    x, mask = batch.read(modality)
-    streams = model.config.streams
-    return {
-        name: encoder(x.to(device), mask.to(device))
-        for name, encoder in model.encoders.items()
-        if streams[name].reads == modality
-    }
 
 
 def _mean_over_windows(logits: Tensor, counts: Sequence[int]) -> Tensor:

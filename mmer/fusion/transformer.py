@@ -71,7 +71,7 @@ class TransformerFusion(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"], dict[str, int]]:
         """Return the query and the embedded tokens of all streams in a row, their mask, and each stream's steps."""
         tokens = self.streams(streams)
-        batch = len(next(iter(tokens.values())).x)
+        batch = next(iter(tokens.values())).x.shape[0]
         query = self.query.expand(batch, -1, -1)
         always = torch.ones(batch, 1, dtype=torch.bool, device=query.device)
         x = torch.cat([query, *(t.x for t in tokens.values())], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mmer.batch import IGNORED, Batch
+from mmer.build import begins_random
 from mmer.checkpoint import read_card
 from mmer.config import AveragingConfig, ModelConfig, OptimConfig
 from mmer.data.store import changes
@@ -27,6 +29,9 @@ from mmer.training.stopping import StopEarly
 
 Stage = Literal["train", "val", "test"]
 """Prefix of a metric's name."""
+
+_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""Ways of counting under which clips stay as they were prepared."""
 
 Watched = Literal["uar", "accuracy", "macro_f1", "loss"]
 """What can be watched on the validation speakers."""
@@ -104,8 +109,13 @@ class EmotionClassifier(L.LightningModule):
 
         Raises:
             ConfigError: There are no validation speakers to watch, the course of the rate is over a training without
-                an end, or rare classes are favoured twice.
+                an end, rare classes are favoured twice, or sound would not be read in single precision.
         """
+        if self.trainer.precision not in _PRECISIONS:
+            raise ConfigError(
+                f"trainer.precision={self.trainer.precision} would turn the clips themselves into other numbers, and a "
+                f"spectrogram wants 32 bits; give one of {', '.join(_PRECISIONS)}"
+            )
         if stage != "fit":
             return
         self._check_course()
@@ -120,14 +130,31 @@ class EmotionClassifier(L.LightningModule):
                 f"{settings[0]} watches validation speakers and there are none; name some (data.split.validation), "
                 "or leave it out"
             )
+        if settings and not self.trainer.limit_val_batches:
+            raise ConfigError(
+                f"{settings[0]} watches validation speakers and trainer.limit_val_batches=0 shows none; raise it, or "
+                f"leave {settings[0]} out"
+            )
 
     def configure_model(self) -> None:
-        """Build the model, once the data are known to be there; a checkpoint brings its own weights."""
+        """Build the model, once the data are known to be there; a checkpoint brings its own weights.
+
+        Raises:
+            CheckpointError: Its weights cannot be had or do not fit.
+            ConfigError: Random weights would be frozen.
+        """
         if not hasattr(self, "model"):
-            self.model: EmotionModel = (
-                self._build(self.load_weights) if self.init is None else begin_from(self.init, self._build)
-            )
+            if self.init is None:
+                self.model: EmotionModel = self._build(self.load_weights)
+                loaded: Collection[str] = () if self.load_weights else self.config.streams
+            else:
+                self.model, loaded = begin_from(self.init, self._build)
             for name in self.freeze_streams:
+                if name not in loaded and begins_random(self.config.streams[name]):
+                    raise ConfigError(
+                        f"model.freeze names {name!r}, whose weights are random and would stay so; begin from a "
+                        "checkpoint that has them (--init), or give the stream's weights where it takes any"
+                    )
                 self.model.encoders[name].requires_grad_(False).eval()  # Lightning leaves each module its mode
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -48,7 +49,8 @@ def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int | float
     if config.schedule == "plateau":
         better: Literal["min", "max"] = "min" if watch.endswith("loss") else "max"
         plateau = ReduceLROnPlateau(optimizer, better, factor=config.factor, patience=config.patience, threshold=0.0)
-        return {"scheduler": plateau, "interval": "epoch", "monitor": watch}
+        # the module steps it behind each validation; Lightning would ask for the metric where none was measured
+        return {"scheduler": plateau, "interval": "epoch", "frequency": sys.maxsize, "monitor": watch}
     course = warmup_cosine if config.schedule == "cosine" else warmup_constant
     return {"scheduler": LambdaLR(optimizer, lambda step: course(step, steps, config.warmup)), "interval": "step"}
 

@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mmer.checkpoint import WEIGHTS, Card, load_checkpoint, read_card
-from mmer.config import ModelConfig
+from mmer.config import FeaturesConfig, FramesConfig, ModelConfig
 from mmer.corpora.manifest import Row, listed
+from mmer.encoders.video.frames import check_pixels
 from mmer.errors import CheckpointError, SplitError
 from mmer.evaluation.select import learned_from
 from mmer.model import EmotionModel
@@ -71,27 +72,36 @@ class Remember(Callback):
             yield from (f"{path} {sentence}" for sentence in learned_from(rows, card))
 
 
-def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> EmotionModel:
+def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> tuple[EmotionModel, set[str]]:
     """Build a model, load what fits of a checkpoint by name and shape, and say what was loaded and what was not.
 
     Where the classes are others, or in another order, the heads begin anew; so do the readers of words where the
-    vocabulary is another. Statistics of precomputed streams are the checkpoint's: its weights were learned with them.
+    vocabulary is another, and those of a precomputed table that is another. Statistics of precomputed streams are the
+    checkpoint's where any of its weights are: they were learned with them.
 
     Args:
         path: The checkpoint.
         build: How to build the model, with the weights that its streams name or without; they are looked for only where
             the checkpoint does not bring all of an encoder's.
 
+    Returns:
+        The model, and the streams of whose encoders anything was loaded.
+
     Raises:
         CheckpointError: Nothing fits.
+        ConfigError: A stream saw its pixels in another way.
     """
     data = load_checkpoint(path)
     card = read_card(data, f"checkpoint {path}")
     theirs = {k.removeprefix(WEIGHTS): v for k, v in data["state_dict"].items() if k.startswith(WEIGHTS)}
     model = build(False)
-    strange = strangers(model, card)
-    fitting = _fitting(model.state_dict(), theirs, tuple(strange))
     parameters = {name for name, _ in model.named_parameters()}
+    strange = strangers(model, card, f"init {path}")
+    fitting = _fitting(model.state_dict(), theirs, tuple(strange))
+    learned, kept = ({_part(name) for name in names} for names in (parameters, parameters & fitting.keys()))
+    unfit = {f"{part}.": "none of its weights fits" for part in learned - kept if part.startswith("encoders.")}
+    strange = unfit | strange
+    fitting = _fitting(model.state_dict(), theirs, tuple(strange))
     if not parameters & fitting.keys():
         raise CheckpointError(
             f"init {path}: none of its parameters fits by name and shape; it has the streams "
@@ -103,7 +113,7 @@ def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> EmotionMode
     for line in report(model.state_dict(), parameters, theirs, fitting, strange):
         say(f"init {path}: {line}")
     model.load_state_dict(fitting, strict=False)
-    return model
+    return model, {name for name in model.config.streams if f"encoders.{name}" in set(map(_part, fitting))}
 
 
 def shares_words(before: ModelConfig, config: ModelConfig) -> bool:
@@ -111,14 +121,24 @@ def shares_words(before: ModelConfig, config: ModelConfig) -> bool:
     return any(stream.reads == "text" and stream in config.streams.values() for stream in before.streams.values())
 
 
-def strangers(model: EmotionModel, card: Card) -> dict[str, str]:
-    """Return what means something else in a checkpoint although it may fit, by its prefix, and why."""
+def strangers(model: EmotionModel, card: Card, where: str) -> dict[str, str]:
+    """Return what means something else in a checkpoint although it may fit, by its prefix, and why.
+
+    Raises:
+        ConfigError: A stream saw its pixels in another way.
+    """
     found: dict[str, str] = {}
     if model.config.label_set.names != card.model.label_set.names:
         found |= dict.fromkeys(("head.", "stream_heads."), "of other classes")
     if model.tokenizer != card.tokenizer:
         readers = (name for name, stream in model.config.streams.items() if stream.reads == "text")
         found |= {f"encoders.{name}.": "of another vocabulary" for name in readers}
+    for name, stream in model.config.streams.items():
+        match stream, card.model.streams.get(name):
+            case FeaturesConfig(), FeaturesConfig(features=table) if table != stream.features:
+                found[f"encoders.{name}."] = f"of the table {table}"
+            case FramesConfig(), FramesConfig() as before:
+                check_pixels(stream, before, f"{where}: stream {name}")
     return found
 
 

@@ -19,7 +19,7 @@ from mmer.baselines import extra
 from mmer.baselines.clips import Clips
 from mmer.baselines.inputs import Table
 from mmer.baselines.late_forest import deal_roles, read_face
-from mmer.baselines.ranking import rank_descriptors
+from mmer.baselines.ranking import draw_components, rank_descriptors
 from mmer.baselines.run import Work, run_classifier, run_forest_of_both
 from mmer.batch import Batch
 from mmer.checkpoint import Card
@@ -103,6 +103,14 @@ def test_a_baseline_answers_for_the_clips_of_its_protocol(
     assert ranked[0]["descriptor"] in said
     values = [float(each["f"]) for each in ranked]
     assert values == sorted(values, reverse=True)
+
+
+def test_a_single_descriptor_has_its_picture(tones: Path) -> None:
+    corpus = PreparedCorpus.open(tones)
+    clips = Clips.of(corpus, label_set(NAMES), corpus.rows, Table(("valence",), np.arange(36.0)[:, None]))
+    (axes,) = draw_components(clips).axes
+    assert axes.get_xlabel() == "component 1 (100% of the variance)"
+    assert axes.get_ylabel() == "component 2 (0% of the variance)"
 
 
 def test_descriptors_are_ranked_by_how_well_they_tell_the_classes_apart(tones: Path) -> None:

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmer.build import build_encoder
+from mmer.checkpoint import CARD
 from mmer.config import FramesConfig, LSTMConfig, SelfAttentionConfig, TemporalConfig
-from mmer.encoders.video.frames import PerFrame, build_frames
+from mmer.encoders.video.frames import PerFrame, build_frames, check_pixels
 from mmer.errors import CheckpointError, ConfigError
 from tests.encoders.conftest import Exported
 
@@ -279,3 +281,18 @@ def test_a_damaged_file_of_safetensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"Dear diary")
     assert refused(weights=str(path)).startswith(f"weights {path} cannot be read: ")
+
+
+def test_weights_that_saw_other_pixels_are_refused(tmp_path: Path) -> None:
+    """Among timm's weights of one network are some of the mean of ImageNet and some of 0.5."""
+    before = {"encoder": "frames", "backbone": "tf_efficientnet_b0", "weights": "ap_in1k"}
+    path = tmp_path / "best.ckpt"
+    torch.save({CARD: {"card": {"model": {"streams": {"face": before}}}}, "state_dict": {}}, path)
+    with pytest.raises(
+        ConfigError, match=r"best\.ckpt: the weights learned from pixels of mean and deviation \(\(0\.5"
+    ):
+        build_encoder(FramesConfig("frames", "tf_efficientnet_b0", weights=str(path)))
+    advised = FramesConfig("frames", "tf_efficientnet_b0.ap_in1k", weights=str(path))
+    check_pixels(advised, FramesConfig(**before), "weights")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt, stream face"):  # which holds none, and is looked at now
+        build_encoder(advised)

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from mmer.config import ClipConfig, ModelConfig, PrepareConfig, ResNet3DConfig, TransformerFusionConfig, WaveCNNConfig
+from mmer.config import (
+    ClipConfig,
+    EarlyFusionConfig,
+    LSTMConfig,
+    MelCNNConfig,
+    ModelConfig,
+    PrepareConfig,
+    ResNet3DConfig,
+    TransformerFusionConfig,
+    WaveCNNConfig,
+)
 from mmer.corpora.manifest import Row, write_manifest
 from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, Windows, make_layout
 from mmer.data.store import PreparedCorpus, clip_path, write_settings
-from mmer.evaluation.degrade import DEGRADATIONS, choose_degradations
+from mmer.evaluation.degrade import DEGRADATIONS, Degradation, choose_degradations
 from mmer.evaluation.infer import predict_degraded, predict_rows, subsets
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import Degraded
@@ -210,3 +220,20 @@ def test_a_harm_to_what_no_clip_has_is_left_out(model: EmotionModel, corpus: Pre
     unheard = [row for row in corpus.rows if row.audio is None]
     found = predict_degraded(model, corpus, unheard, DEGRADATIONS[:2], device=torch.device("cpu"), progress=False)
     assert {each.kind for each in found} == {"face_black"}
+
+
+def test_harmless_harm_leaves_what_a_causal_model_answers(corpus: PreparedCorpus) -> None:
+    """It hears each step of its clock alone, and sound where the clip has it, harmed or not."""
+    temporal = LSTMConfig("lstm", width=8, causal=True)
+    config = replace(
+        CONFIG,
+        streams={"voice": MelCNNConfig("mel_cnn", channels=(4, 4), dim=8)},
+        fusion=EarlyFusionConfig("early", temporal, dim=8, steps=4),
+        head="frame",
+    )
+    nothing = Degradation("nothing", "audio", "times", (1.0,), lambda batch, _: batch)
+    model = build_model(config)
+    before, after = predict_degraded(
+        model, corpus, corpus.rows, [nothing], device=torch.device("cpu"), batch_size=2, progress=False
+    )
+    np.testing.assert_array_equal(after.predictions.probabilities, before.predictions.probabilities)

@@ -45,6 +45,11 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--model.early_stopping=0", "model.early_stopping=0 must be at least 1; null never stops early"),
         ("--model.watch=luck", "luck"),
         ("--model.freeze=[nose]", "model.freeze names 'nose', which is no stream; the model has face, voice"),
+        (
+            "--model.freeze=[voice]",
+            "model.freeze names 'voice', whose weights are random and would stay so; begin from",
+        ),
+        ("--trainer.precision=bf16-true", "trainer.precision=bf16-true would turn the clips themselves into other"),
         ("--model.focal=-1", "model.focal=-1.0 must not be negative; 0 is cross entropy"),
         ("--model.label_smoothing=2", "label_smoothing=2"),
         ("--model.stream_loss=-1", "model.stream_loss=-1.0 must not be negative"),

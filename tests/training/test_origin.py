@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmer.checkpoint import Card, checkpoint_hash, read_checkpoint
-from mmer.config import ModelConfig, TextConfig, WaveCNNConfig
+from mmer.config import FeaturesConfig, LSTMConfig, ModelConfig, TextConfig, WaveCNNConfig
 from mmer.corpora.leaks import join_marks, mark_clips
 from mmer.corpora.manifest import Row
 from mmer.errors import CheckpointError
@@ -18,12 +18,13 @@ from mmer.model import EmotionModel, build_model
 from mmer.training.cli import main
 from mmer.training.origin import begin_from, report, shares_words
 from mmer.training.past import read_past
+from tests.conftest import write_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 def begin(checkpoint: Path, config: ModelConfig) -> EmotionModel:
-    return begin_from(checkpoint, lambda load: build_model(config, load=load))
+    return begin_from(checkpoint, lambda load: build_model(config, load=load))[0]
 
 
 def test_everything_that_fits_is_loaded(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +80,32 @@ def test_heads_of_other_classes_begin_anew_although_they_would_fit(
     assert not torch.equal(begun.head[1].weight, model.head[1].weight)
     said = capsys.readouterr().err
     assert "head: 0 of 2, not head.1.bias (of other classes), head.1.weight (of other classes)" in said
+
+
+def features(width: int, table: str = "face_posteriors") -> FeaturesConfig:
+    return FeaturesConfig("features", table, 7, temporal=LSTMConfig("lstm", width=width))
+
+
+@pytest.mark.parametrize(
+    ("after", "taken", "reason"),
+    [
+        (features(8), True, None),
+        (features(8, "pitch"), False, "of the table face_posteriors"),
+        (features(16), False, "none of its weights fits"),
+    ],
+)
+def test_statistics_of_a_table_come_with_the_weights_that_know_them_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], after: FeaturesConfig, taken: bool, reason: str | None
+) -> None:
+    config = ModelConfig({"table": features(8), "voice": WaveCNNConfig("wave_cnn", "tiny")})
+    model = build_model(config)
+    model.encoders["table"].fit(torch.full((7,), 120.0), torch.full((7,), 5.0), 9)
+    path = write_checkpoint(model, tmp_path / "table.ckpt")
+    begun = begin(path, replace(config, streams={**config.streams, "table": after}))
+    assert (begun.encoders["table"].mean == 120).all() == taken == (begun.encoders["table"].longest == 9)
+    said = capsys.readouterr().err
+    assert (f"encoders.table.mean ({reason})" in said) != taken
+    assert begin_from(path, lambda load: begun)[1] == ({"table", "voice"} if taken else {"voice"})
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(checkpoint: Path) -> None:

@@ -178,6 +178,18 @@ def test_nobody_is_watched_where_nobody_validates(
     assert said in capsys.readouterr().err
 
 
+def test_a_plateau_is_one_of_validations_however_rare(
+    fit: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plateau = "--model.optim={kind: sgd, lr: 1.0e-6, schedule: plateau, patience: 0, factor: 0.5}"
+    assert fit(plateau, "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2") == 0
+    (group, *_) = read(tmp_path / "run/checkpoints/last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == 5e-7, "the second validation was no better than the first"
+    assert fit(plateau, "--trainer.limit_val_batches=0") == 2
+    said = "model.optim.schedule=plateau watches validation speakers and trainer.limit_val_batches=0 shows none; raise"
+    assert said in capsys.readouterr().err
+
+
 def test_layers_of_their_own_rate_want_layers(fit: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--model.optim.layer_decay=0.75") == 2
     said = "model.optim.layer_decay=0.75 is for encoders with pretrained layers, and voice have none; leave it out"
@@ -228,8 +240,10 @@ def test_a_training_that_diverges_stops_and_says_why(
 
 
 def test_frozen_encoders_stay_as_they_are(
-    fit: Callable[..., int], monkeypatch: pytest.MonkeyPatch, ends: list[dict[str, Tensor]]
+    fit: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: list[dict[str, Tensor]]
 ) -> None:
+    assert fit("--trainer.max_epochs=1") == 0
+    ends.clear()
     seen = []
     original = cli.EmotionClassifier.training_step
 
@@ -238,7 +252,8 @@ def test_frozen_encoders_stay_as_they_are(
         return original(self, *args)
 
     monkeypatch.setattr(cli.EmotionClassifier, "training_step", look)
-    assert fit("--model.freeze=[voice]", "--trainer.max_epochs=2") == 0
+    init = f"--init={tmp_path / 'run/checkpoints/best.ckpt'}"
+    assert fit(init, "--model.freeze=[voice]", "--trainer.max_epochs=2") == 0
     assert set(seen) == {(True, True, False)}
     for name, value in ends[0].items():
         assert torch.equal(value, ends[1][name]) == name.startswith("model.encoders."), name

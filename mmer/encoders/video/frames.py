@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -146,14 +146,12 @@ def _build_timm(config: FramesConfig) -> tuple[nn.Module, Fetchers]:
     import timm
 
     architecture, _, tag = config.backbone.partition(".")
-    known = timm.models.get_arch_pretrained_cfgs(architecture) if timm.is_model(architecture) else {}
-    tags = [name.partition(".")[2] for name in known]
+    tags = _tags(architecture)
     if not timm.is_model(architecture) or (tag and tag not in tags):
         close = difflib.get_close_matches(config.backbone, [*timm.list_models(), *timm.list_pretrained()], n=3)
         advice = f"it has {', '.join(close)}" if close else "timm.list_models() lists what it has"
         raise ConfigError(f"timm has no backbone {config.backbone!r}; {advice}")
-    # mean and deviation of the pixels are those of the weights
-    name = f"{architecture}.{config.weights}" if config.weights in tags else config.backbone
+    name = _with_tag(config, tags)  # mean and deviation of the pixels are those of the weights
     settings: dict[str, Any] = {"num_classes": 0}
     preset = timm.get_pretrained_cfg(name)
     if config.size is not None and preset is not None and preset.fixed_input_size:
@@ -161,6 +159,56 @@ def _build_timm(config: FramesConfig) -> tuple[nn.Module, Fetchers]:
     fetchers = {each: partial(_fetch_timm, f"{architecture}.{each}", settings) for each in tags if each}
     fetchers["timm"] = partial(_fetch_timm, name, settings)
     return timm.create_model(name, **settings), fetchers
+
+
+def _with_tag(config: FramesConfig, tags: Collection[str]) -> str:
+    """Return timm's name of a network and its weights, as ``resnet50.a1_in1k``."""
+    return f"{_architecture(config)}.{config.weights}" if config.weights in tags else config.backbone
+
+
+def _architecture(config: FramesConfig) -> str:
+    return config.backbone.partition(".")[0]
+
+
+def _tags(architecture: str) -> list[str]:
+    """Return the tags of the weights that timm has of a network, as ``a1_in1k``."""
+    import timm
+
+    known = timm.models.get_arch_pretrained_cfgs(architecture) if timm.is_model(architecture) else {}
+    return [name.partition(".")[2] for name in known]
+
+
+def check_pixels(config: FramesConfig, before: FramesConfig, where: str) -> None:
+    """Refuse weights that learned from pixels with another mean or deviation, which would cost points and say nothing.
+
+    Args:
+        config: The network that takes the weights over.
+        before: That which they were learned in; one of another architecture has nothing to take over.
+        where: What to call them.
+
+    Raises:
+        ConfigError: They did.
+    """
+    if _architecture(config) != _architecture(before):
+        return
+    tags = _tags(_architecture(config))
+    name, learned = (_with_tag(each, tags) for each in (config, before))
+    ours, theirs = _pixels(name), _pixels(learned)
+    if ours != theirs:
+        raise ConfigError(
+            f"{where}: the weights learned from pixels of mean and deviation {theirs}, and backbone={config.backbone} "
+            f"would show them {ours}; say backbone: {learned}"
+        )
+
+
+def _pixels(name: str) -> tuple[Any, Any]:
+    """Return mean and deviation of the pixels for a network of timm's."""
+    import timm
+
+    preset = timm.get_pretrained_cfg(name)
+    settings = {each: getattr(preset, each, None) for each in ("mean", "std")}  # of None, timm's defaults
+    known = timm.data.resolve_data_config(pretrained_cfg=settings)  # type: ignore[no-untyped-call]
+    return known["mean"], known["std"]
 
 
 def _fetch_timm(name: str, settings: Mapping[str, Any]) -> State:

@@ -45,7 +45,7 @@ class MViT(nn.Module):
         """Encode clips."""
         pixels, mask = self.input(x, mask)
         hidden, (t, h, w) = self.encode(pixels)
-        spatial = hidden[:, 1:].view(len(hidden), t, h * w, -1)  # [b 1+thw d] -> [b t hw d], without the class token
+        spatial = hidden[:, 1:].view(hidden.shape[0], t, h * w, -1)  # without the class token: [b t hw d]
         return Tokens(spatial.mean(dim=2), pool_mask(mask, t))
 
     def encode(self, pixels: Float[Tensor, "b 3 f s s"]) -> tuple[Float[Tensor, "b n d"], tuple[int, int, int]]:

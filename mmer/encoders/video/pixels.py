@@ -47,4 +47,4 @@ class FrameInput(nn.Module):
 
 def pool_mask(mask: Bool[Tensor, "b f"], steps: int) -> Bool[Tensor, "b t"]:
     """Return the mask of tokens that each cover several frames: real where any of theirs is."""
-    return mask.view(len(mask), steps, -1).any(dim=2)
+    return mask.view(mask.shape[0], steps, -1).any(dim=2)
