@@ -82,15 +82,16 @@ def build_encoder(config: StreamConfig, load: bool = True, tokenizer: Tokenizer 
     return encoder
 
 
-def begins_random(config: StreamConfig) -> bool:
-    """Tell whether an encoder's weights are random where no checkpoint brings any."""
-    match config:
-        case SpeechConfig():  # by default its name fetches them
-            return config.variant == "tiny" and config.weights is None
-        case TextHFConfig():
-            return False
-        case _:
-            return getattr(config, "weights", None) is None
+def random_parameters(config: StreamConfig, encoder: nn.Module) -> set[str]:
+    """Return the names of a new encoder's parameters that no weights of its config's bring."""
+    names, weights = {name for name, _ in encoder.named_parameters()}, getattr(config, "weights", None)
+    fetched = isinstance(config, TextHFConfig) or (isinstance(config, SpeechConfig) and config.variant != "tiny")
+    if weights is None and not fetched:
+        return names
+    stored = None if weights is None else read_stored(weights)
+    if stored is None:
+        return {name for name in names if name.startswith("temporal.")}
+    return names & stored.leaves(encoder, config.encoder)
 
 
 def _new_encoder(config: StreamConfig, load: bool, tokenizer: Tokenizer | None) -> nn.Module:

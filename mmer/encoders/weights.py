@@ -86,12 +86,17 @@ class Stored:
             CheckpointError: The checkpoint has no such stream, or several, or it was trained with other settings.
         """
         stream = self._choose(kind)
-        state, expected = self.states[stream], encoder.state_dict()
-        steps = {name for name in state.keys() | expected.keys() if name.startswith(_TEMPORAL)}
-        whole = all(_shape(state.get(name)) == _shape(expected.get(name)) for name in steps)
+        left = _TEMPORAL if self.leaves(encoder, kind) else ()
         settings = ", ".join(f"{name}: {value}" for name, value in self.configs[stream].items())
         advice = f"give the settings that it was trained with: {settings}"
-        _load_body(encoder, state, () if whole else _TEMPORAL, f"weights {self.name}, stream {stream},", advice)
+        _load_body(encoder, self.states[stream], left, f"weights {self.name}, stream {stream},", advice)
+
+    def leaves(self, encoder: nn.Module, kind: str) -> set[str]:
+        """Return what of an encoder it does not bring: none, or all of its network over the steps."""
+        state, expected = self.states[self._choose(kind)], encoder.state_dict()
+        steps = {name for name in state.keys() | expected.keys() if name.startswith(_TEMPORAL)}
+        whole = all(_shape(state.get(name)) == _shape(expected.get(name)) for name in steps)
+        return set() if whole else steps & expected.keys()
 
     def config(self, kind: str) -> Mapping[str, Any]:
         """Return the settings of the stream that :meth:`load_into` loads."""

@@ -13,9 +13,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mmer.batch import IGNORED, Batch
-from mmer.build import begins_random
+from mmer.build import random_parameters
 from mmer.checkpoint import read_card
 from mmer.config import AveragingConfig, ModelConfig, OptimConfig
+from mmer.corpora.manifest import listed
 from mmer.data.store import changes
 from mmer.errors import ConfigError
 from mmer.evaluation.metrics import SCORES
@@ -144,17 +145,14 @@ class EmotionClassifier(L.LightningModule):
             ConfigError: Random weights would be frozen.
         """
         if not hasattr(self, "model"):
+            loaded: Collection[str] = ()
             if self.init is None:
                 self.model: EmotionModel = self._build(self.load_weights)
-                loaded: Collection[str] = () if self.load_weights else self.config.streams
             else:
                 self.model, loaded = begin_from(self.init, self._build)
             for name in self.freeze_streams:
-                if name not in loaded and begins_random(self.config.streams[name]):
-                    raise ConfigError(
-                        f"model.freeze names {name!r}, whose weights are random and would stay so; begin from a "
-                        "checkpoint that has them (--init), or give the stream's weights where it takes any"
-                    )
+                if self.load_weights:
+                    self._refuse_random(name, loaded)
                 self.model.encoders[name].requires_grad_(False).eval()  # Lightning leaves each module its mode
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,6 +226,20 @@ class EmotionClassifier(L.LightningModule):
         optimizer = build_optimizer(self.model, self.optim)
         steps = self.trainer.estimated_stepping_batches  # endless where the course needs no end
         return {"optimizer": optimizer, "lr_scheduler": build_schedule(optimizer, self.optim, steps, self.watch)}
+
+    def _refuse_random(self, stream: str, loaded: Collection[str]) -> None:
+        """Refuse to freeze what has learned nothing.
+
+        Args:
+            stream: Whose encoder is to be frozen.
+            loaded: Names of the model's parameters that come from the checkpoint that the training begins from.
+        """
+        random = random_parameters(self.config.streams[stream], self.model.encoders[stream])
+        if lacking := sorted(name for name in random if f"encoders.{stream}.{name}" not in loaded):
+            raise ConfigError(
+                f"model.freeze names {stream!r}, of which {listed(lacking, 2)} are random and would stay so; begin "
+                "from a checkpoint that has them (--init), or give the stream's weights where it takes any"
+            )
 
     def _check_course(self) -> None:
         """Refuse a course of the rate over a training without an end, or that a clock ends."""

@@ -85,7 +85,7 @@ def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> tuple[Emoti
             the checkpoint does not bring all of an encoder's.
 
     Returns:
-        The model, and the streams of whose encoders anything was loaded.
+        The model, and the names of the parameters and buffers that were loaded.
 
     Raises:
         CheckpointError: Nothing fits.
@@ -98,8 +98,7 @@ def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> tuple[Emoti
     parameters = {name for name, _ in model.named_parameters()}
     strange = strangers(model, card, f"init {path}")
     fitting = _fitting(model.state_dict(), theirs, tuple(strange))
-    learned, kept = ({_part(name) for name in names} for names in (parameters, parameters & fitting.keys()))
-    unfit = {f"{part}.": "none of its weights fits" for part in learned - kept if part.startswith("encoders.")}
+    unfit = {f"{part}.": "none of its weights fits" for part in _unfit(model, fitting)}
     strange = unfit | strange
     fitting = _fitting(model.state_dict(), theirs, tuple(strange))
     if not parameters & fitting.keys():
@@ -113,7 +112,7 @@ def begin_from(path: Path, build: Callable[[bool], EmotionModel]) -> tuple[Emoti
     for line in report(model.state_dict(), parameters, theirs, fitting, strange):
         say(f"init {path}: {line}")
     model.load_state_dict(fitting, strict=False)
-    return model, {name for name in model.config.streams if f"encoders.{name}" in set(map(_part, fitting))}
+    return model, set(fitting)
 
 
 def shares_words(before: ModelConfig, config: ModelConfig) -> bool:
@@ -136,10 +135,30 @@ def strangers(model: EmotionModel, card: Card, where: str) -> dict[str, str]:
     for name, stream in model.config.streams.items():
         match stream, card.model.streams.get(name):
             case FeaturesConfig(), FeaturesConfig(features=table) if table != stream.features:
-                found[f"encoders.{name}."] = f"of the table {table}"
+                found |= dict.fromkeys([f"encoders.{name}.", *_readers(model, name)], f"of the table {table}")
             case FramesConfig(), FramesConfig() as before:
                 check_pixels(stream, before, f"{where}: stream {name}")
     return found
+
+
+def _readers(model: EmotionModel, stream: str) -> Iterator[str]:
+    """Yield the prefixes of what reads one stream's tokens alone, in the fusion and in its own head."""
+    for name in model.state_dict():
+        first, *rest = name.split(".")
+        if first in ("fusion", "stream_heads") and stream in rest:
+            yield name[: name.index(f".{stream}.")] + f".{stream}."
+
+
+def _unfit(model: EmotionModel, fitting: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield the encoders of which no parameter fits; where one has none, of whose buffers not all do."""
+    for name, encoder in model.encoders.items():
+        part = f"encoders.{name}"
+        parameters = [f"{part}.{each}" for each, _ in encoder.named_parameters()]
+        buffers = [f"{part}.{each}" for each in encoder.state_dict()]
+        if not (
+            any(each in fitting for each in parameters) if parameters else all(each in fitting for each in buffers)
+        ):
+            yield part
 
 
 def report(

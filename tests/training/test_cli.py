@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--model.freeze=[nose]", "model.freeze names 'nose', which is no stream; the model has face, voice"),
         (
             "--model.freeze=[voice]",
-            "model.freeze names 'voice', whose weights are random and would stay so; begin from",
+            "are random and would stay so; begin from a checkpoint that has them",
         ),
         ("--trainer.precision=bf16-true", "trainer.precision=bf16-true would turn the clips themselves into other"),
         ("--model.focal=-1", "model.focal=-1.0 must not be negative; 0 is cross entropy"),

@@ -82,30 +82,41 @@ def test_heads_of_other_classes_begin_anew_although_they_would_fit(
     assert "head: 0 of 2, not head.1.bias (of other classes), head.1.weight (of other classes)" in said
 
 
-def features(width: int, table: str = "face_posteriors") -> FeaturesConfig:
-    return FeaturesConfig("features", table, 7, temporal=LSTMConfig("lstm", width=width))
+def features(steps: int | None, table: str = "face_posteriors", width: int = 7) -> FeaturesConfig:
+    return FeaturesConfig("features", table, width, temporal=None if steps is None else LSTMConfig("lstm", width=steps))
 
 
 @pytest.mark.parametrize(
-    ("after", "taken", "reason"),
+    ("before", "after", "reason"),
     [
-        (features(8), True, None),
-        (features(8, "pitch"), False, "of the table face_posteriors"),
-        (features(16), False, "none of its weights fits"),
+        (features(8), features(8), None),
+        (features(None), features(None), None),
+        (features(8), features(8, "pitch"), "of the table face_posteriors"),
+        (features(None), features(None, "pitch"), "of the table face_posteriors"),
+        (features(8), features(16), "none of its weights fits"),
+        (features(None), features(None, width=9), "none of its weights fits"),
     ],
 )
 def test_statistics_of_a_table_come_with_the_weights_that_know_them_or_not_at_all(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], after: FeaturesConfig, taken: bool, reason: str | None
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    before: FeaturesConfig,
+    after: FeaturesConfig,
+    reason: str | None,
 ) -> None:
-    config = ModelConfig({"table": features(8), "voice": WaveCNNConfig("wave_cnn", "tiny")})
+    config = ModelConfig({"table": before, "voice": WaveCNNConfig("wave_cnn", "tiny")})
     model = build_model(config)
     model.encoders["table"].fit(torch.full((7,), 120.0), torch.full((7,), 5.0), 9)
     path = write_checkpoint(model, tmp_path / "table.ckpt")
     begun = begin(path, replace(config, streams={**config.streams, "table": after}))
-    assert (begun.encoders["table"].mean == 120).all() == taken == (begun.encoders["table"].longest == 9)
+    assert bool((begun.encoders["table"].mean == 120).all()) == (reason is None)
+    assert begun.encoders["table"].longest == (9 if reason is None else None)
+    same_head = torch.equal(begun.stream_heads["table"][1].weight, model.stream_heads["table"][1].weight)
+    assert same_head == (
+        after.features == before.features and begun.encoders["table"].dim == model.encoders["table"].dim
+    )
     said = capsys.readouterr().err
-    assert (f"encoders.table.mean ({reason})" in said) != taken
-    assert begin_from(path, lambda load: begun)[1] == ({"table", "voice"} if taken else {"voice"})
+    assert f"encoders.table.steps ({reason})" in said or reason is None
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(checkpoint: Path) -> None:

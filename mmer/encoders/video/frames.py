@@ -196,8 +196,8 @@ def check_pixels(config: FramesConfig, before: FramesConfig, where: str) -> None
     ours, theirs = _pixels(name), _pixels(learned)
     if ours != theirs:
         raise ConfigError(
-            f"{where}: the weights learned from pixels of mean and deviation {theirs}, and backbone={config.backbone} "
-            f"would show them {ours}; say backbone: {learned}"
+            f"{where}: the weights learned from pixels of mean and deviation {theirs}, and {name} would show them "
+            f"{ours}; say backbone: {learned}{' and weights: null' if config.weights in tags else ''}"
         )
 
 
