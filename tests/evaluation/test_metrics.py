@@ -71,6 +71,10 @@ def make(label: Sequence[int] | NDArray[np.int64], probabilities: Probabilities,
 CASES = list(cases())
 QUICK = CASES[:150]
 
+some_and_more = pytest.mark.parametrize(
+    "chosen", [CASES[:40], pytest.param(CASES[40:400], marks=pytest.mark.slow)], ids=["some", "more"]
+)
+
 
 def test_the_cases_hold_whatever_happens() -> None:
     def times(what: Sequence[bool]) -> int:
@@ -118,7 +122,7 @@ def expected_calibration_error(x: Predictions) -> float:
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
-@pytest.mark.parametrize("chosen", [CASES[:40], pytest.param(CASES, marks=pytest.mark.slow)], ids=["some", "all 1,000"])
+@some_and_more
 def test_scores_are_scikit_learn_s(chosen: list[Predictions]) -> None:
     for x in chosen:
         found, names = score(x), range(len(x.names))
@@ -132,7 +136,7 @@ def test_scores_are_scikit_learn_s(chosen: list[Predictions]) -> None:
         assert [one["support"] for one in score_classes(x).values()] == n.tolist()
 
 
-@pytest.mark.parametrize("chosen", [CASES[:40], pytest.param(CASES, marks=pytest.mark.slow)], ids=["some", "all 1,000"])
+@some_and_more
 def test_areas_of_a_class_and_of_all_pairs_are_scikit_learn_s(chosen: list[Predictions]) -> None:
     for x in chosen:
         truth = np.eye(len(x.names))[x.label]

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmer.batch import Tokens
 from mmer.build import Fusion, build_fusion
@@ -148,20 +148,3 @@ def test_attending_gives_the_same_vector_and_shares_of_real_tokens(fusion: Fusio
         assert share.shape == streams[name].mask.shape
         assert (share >= 0).all()
         assert not share[~streams[name].mask].any()
-
-
-class Exported(nn.Module):
-    def __init__(self, fusion: Fusion) -> None:
-        super().__init__()
-        self.fusion = fusion
-
-    def forward(self, x: list[Tensor], masks: list[Tensor]) -> Tensor:
-        return self.fusion({name: Tokens(a, b) for name, a, b in zip(DIMS, x, masks, strict=True)})
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_it_can_be_exported(fusion: Fusion, streams: dict[str, Tokens]) -> None:
-    args = ([tokens.x for tokens in streams.values()], [tokens.mask for tokens in streams.values()])
-    exported = torch.export.export(Exported(fusion).eval(), args).module()
-    other = without(streams, "face")
-    same(exported([tokens.x for tokens in other.values()], [tokens.mask for tokens in other.values()]), fusion(other))

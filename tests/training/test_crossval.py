@@ -594,6 +594,7 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path, patchy_corpus: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted = start(whole, jobs=2)  # meanwhile
     asked = start(broken)
     wait_for(broken / "cv/seed-0/fold-1/logs", asked)
     asked.terminate()
@@ -611,8 +612,7 @@ def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_ha
     assert not (broken / "cv/metrics.json").exists()
     kept = (broken / "cv/seed-0/fold-1/result.json").stat().st_mtime_ns
 
-    for folder in (broken, whole):
-        process = start(folder, jobs=2)
+    for process in (start(broken, jobs=2), uninterrupted):
         said = process.communicate(timeout=600)[1]
         assert process.returncode == 0, said
     assert (broken / "cv/seed-0/fold-1/result.json").stat().st_mtime_ns == kept
