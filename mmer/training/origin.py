@@ -144,9 +144,9 @@ def strangers(model: EmotionModel, card: Card, where: str) -> dict[str, str]:
 def _readers(model: EmotionModel, stream: str) -> Iterator[str]:
     """Yield the prefixes of what reads one stream's tokens alone, in the fusion and in its own head."""
     for name in model.state_dict():
-        first, *rest = name.split(".")
-        if first in ("fusion", "stream_heads") and stream in rest:
-            yield name[: name.index(f".{stream}.")] + f".{stream}."
+        before, found, _ = name.partition(f".{stream}.")
+        if found and before.partition(".")[0] in ("fusion", "stream_heads"):
+            yield before + found
 
 
 def _unfit(model: EmotionModel, fitting: Mapping[str, Tensor]) -> Iterator[str]:

@@ -119,6 +119,16 @@ def test_statistics_of_a_table_come_with_the_weights_that_know_them_or_not_at_al
     assert f"encoders.table.steps ({reason})" in said or reason is None
 
 
+def test_a_table_may_be_called_as_a_part_of_a_layer_is(tmp_path: Path) -> None:
+    config = ModelConfig({"weight": features(None), "voice": WaveCNNConfig("wave_cnn", "tiny")})
+    path = write_checkpoint(build_model(config), tmp_path / "table.ckpt")
+    _, loaded = begin_from(
+        path, lambda _: build_model(replace(config, streams={**config.streams, "weight": features(None, "pitch")}))
+    )
+    assert "fusion.query" in loaded
+    assert not any(".weight." in name for name in loaded)
+
+
 def test_a_checkpoint_of_which_nothing_fits_is_refused(checkpoint: Path) -> None:
     config = ModelConfig({"mouth": WaveCNNConfig("wave_cnn", "base")}, labels="ekman7")
     with pytest.raises(CheckpointError, match=r"none of its .* fits by name and shape; it has the streams face"):
