@@ -49,14 +49,16 @@ class ResNet3DConfig:
         "x3d_m",
         "slowfast_r50",
         "tiny",
+        "tiny_r3d",
+        "tiny_r2plus1d",
         "tiny_x3d",
         "tiny_slowfast",
     ] = "slow_r50"
     """``slow_r50``: pytorchvideo's, 8 frames at 224. ``r3d_18``, ``r2plus1d_18`` (Tran et al. 2018, arXiv:1711.11248):
     torchvision's, 16 at 112. ``x3d_xs``, ``x3d_s``, ``x3d_m`` (Feichtenhofer 2020, arXiv:2004.04730): pytorchvideo's, 4
     and 13 at 160, 16 at 224. ``slowfast_r50`` (Feichtenhofer et al. 2019, arXiv:1812.03982): pytorchvideo's, two
-    pathways from one clip, 32 frames and every fourth of them, at 224. ``tiny``, ``tiny_x3d``: 8 at 64, for a laptop;
-    ``tiny_slowfast``: 16 at 64."""
+    pathways from one clip, 32 frames and every fourth of them, at 224. For a laptop, with few channels: ``tiny`` (of
+    slow_r50), ``tiny_r3d``, ``tiny_r2plus1d``, ``tiny_x3d``, 8 at 64; ``tiny_slowfast``, 16 at 64."""
     weights: str | None = None
     """``KINETICS400`` (pytorchvideo's), a name of torchvision's (r3d_18, r2plus1d_18: ``KINETICS400_V1``), a local
     file, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``); None starts from scratch."""
@@ -104,10 +106,10 @@ class Face48Config:
     reads: ClassVar[Modality] = "video"
 
     encoder: Literal["face48"]
-    network: Literal["xception", "vgg19"] = "xception"
+    network: Literal["xception", "vgg19", "tiny_vgg19"] = "xception"
     """``xception``: the small Xception of Arriaga et al. 2017 (arXiv:1710.07557), separable convolutions and residual
     connections, 49 k parameters. ``vgg19``: the 16 convolutions of Simonyan and Zisserman 2015 (arXiv:1409.1556), each
-    with a BatchNorm, 20 M."""
+    with a BatchNorm, 20 M. ``tiny_vgg19``: the same with an eighth of the channels, 315 k, for a laptop."""
     weights: str | None = None
     """A local file of the same network, or one of mmer's checkpoints (``PATH.ckpt``, ``PATH.ckpt#STREAM``), as a
     training on FER2013 leaves it; None starts from scratch."""

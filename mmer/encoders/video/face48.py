@@ -89,15 +89,18 @@ class VGG19(nn.Module):
     """The convolutions of VGG-19 (Simonyan and Zisserman 2015, arXiv:1409.1556), each with a BatchNorm.
 
     Their five poolings leave one place of 48 x 48 pixels, so that no hidden layers are needed after them.
+
+    Args:
+        width: Channels of the first; the paper has 64, and eight times as many at the end.
     """
 
-    dim = 512
-
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
+        self.dim = 8 * width
         self.grey = Grey()
-        convolutions = make_layers(cfgs["E"], batch_norm=True)
-        convolutions[0] = nn.Conv2d(1, 64, 3, padding=1)
+        plan = [step if isinstance(step, str) else step * width // 64 for step in cfgs["E"]]  # "M" is a pooling
+        convolutions = make_layers(plan, batch_norm=True)
+        convolutions[0] = nn.Conv2d(1, width, 3, padding=1)
         for module in convolutions:
             if isinstance(module, nn.Conv2d):  # as torchvision does in its own VGG
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -126,13 +129,23 @@ def build_face48(config: Face48Config, load: bool = True) -> PerFrame:
     Raises:
         CheckpointError: The weights cannot be had or do not fit.
     """
-    network: Xception | VGG19 = Xception() if config.network == "xception" else VGG19()
+    network = _build_network(config)
     if config.weights is not None and load:
         load_weights(network, config.weights, {}, head=())
     pixels = FrameInput(None, SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     # laid out pixel by pixel, half as much again is read on a CPU, for grey pictures do not say how they lie
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return PerFrame(pixels, network, config.temporal, frozen_norm=config.weights is not None)
+
+
+def _build_network(config: Face48Config) -> Xception | VGG19:
+    match config.network:
+        case "xception":
+            return Xception()
+        case "vgg19":
+            return VGG19()
+        case "tiny_vgg19":
+            return VGG19(width=8)
 
 
 def _convolution(before: int, after: int) -> tuple[nn.Module, ...]:

@@ -17,7 +17,8 @@ from pytorchvideo.models.slowfast import create_slowfast
 from pytorchvideo.models.x3d import create_x3d
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.video import R2Plus1D_18_Weights, R3D_18_Weights, r2plus1d_18, r3d_18
+from torchvision.models.video import R2Plus1D_18_Weights, R3D_18_Weights, VideoResNet, r2plus1d_18, r3d_18
+from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, Conv3DSimple
 
 from mmer.batch import Tokens
 from mmer.config import ResNet3DConfig
@@ -89,6 +90,31 @@ class SlowFastStages(nn.Sequential):
         return torch.cat([pathways[0], F.avg_pool3d(pathways[1], (self.alpha, 1, 1))], dim=1)
 
 
+class ThinVideoResNet(VideoResNet):  # type: ignore[misc]
+    """R3D or R(2+1)D as torchvision builds them (Tran et al. 2018, arXiv:1711.11248), with an eighth of their channels.
+
+    It has 10 layers, for each stage is one block.
+
+    Args:
+        convolution: torchvision's convolution of its blocks: whole, or taken apart into space and time.
+        stem: Makes what comes before its first block, of so many channels.
+    """
+
+    inplanes: int
+    thinner = 8
+
+    def __init__(self, convolution: type[nn.Module], stem: Callable[[int], nn.Module]) -> None:
+        super().__init__(BasicBlock, [convolution] * 4, [1] * 4, partial(stem, 64 // self.thinner))
+        self.fc = nn.Linear(512 // self.thinner, 400)
+
+    def _make_layer(
+        self, block: type[nn.Module], conv_builder: type[nn.Module], planes: int, blocks: int, stride: int = 1
+    ) -> nn.Sequential:
+        planes //= self.thinner
+        self.inplanes = min(self.inplanes, planes)  # torchvision counts on 64 behind the stem
+        return cast(nn.Sequential, super()._make_layer(block, conv_builder, planes, blocks, stride))
+
+
 def _stages(network: nn.Module) -> nn.Module:
     """Return pytorchvideo's stem and stages."""
     return nn.Sequential(*_blocks(network)[:-1])
@@ -156,6 +182,32 @@ def _build_tiny_resnet() -> nn.Module:
     return cast(nn.Module, create_resnet(stem_dim_out=8, head_pool_kernel_size=(8, 2, 2)))
 
 
+def _build_tiny_r3d() -> nn.Module:
+    return ThinVideoResNet(Conv3DSimple, _whole_stem)
+
+
+def _build_tiny_r2plus1d() -> nn.Module:
+    return ThinVideoResNet(Conv2Plus1D, _split_stem)
+
+
+def _whole_stem(channels: int) -> nn.Module:
+    return _convolution(3, channels, (3, 7, 7), stride=2)
+
+
+def _split_stem(channels: int) -> nn.Module:
+    between = 20  # as many weights as the whole one's
+    return nn.Sequential(
+        *_convolution(3, between, (1, 7, 7), stride=2), *_convolution(between, channels, (3, 1, 1), stride=1)
+    )
+
+
+def _convolution(before: int, after: int, size: tuple[int, int, int], stride: int) -> nn.Sequential:
+    time, side, _ = size
+    padding = (time // 2, side // 2, side // 2)
+    convolution = nn.Conv3d(before, after, size, (1, stride, stride), padding, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(after), nn.ReLU(inplace=True))
+
+
 def _build_tiny_x3d() -> nn.Module:
     sizes = {"input_clip_length": 8, "input_crop_size": 64, "width_factor": 1.0, "depth_factor": 1.0}
     return cast(nn.Module, create_x3d(**sizes, **_SILU))
@@ -196,6 +248,8 @@ _UPSTREAM = {
         _fetch_hub(slowfast_hub.slowfast_r50),
     ),
     "tiny": _Upstream(_build_tiny_resnet, _stages, "blocks.5.", 256, 8, 64, _GREY, {}),
+    "tiny_r3d": _Upstream(_build_tiny_r3d, _torchvision_stages, "fc.", 64, 8, 64, _KINETICS, {}),
+    "tiny_r2plus1d": _Upstream(_build_tiny_r2plus1d, _torchvision_stages, "fc.", 64, 8, 64, _KINETICS, {}),
     "tiny_x3d": _Upstream(_build_tiny_x3d, _x3d_stages, _X3D_HEAD, 216, 8, 64, _GREY, {}),
     "tiny_slowfast": _Upstream(_build_tiny_slowfast, _slowfast_stages, "blocks.6.", 576, 16, 64, _GREY, {}),
 }
