@@ -172,7 +172,7 @@ def test_one_batch_can_be_learned_by_heart(model: EmotionModel) -> None:
             module.p = 0.0
     batch = make_batch(model.config, clips=4)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
-    for _ in range(60):
+    for step in range(1, 61):
         model.train()
         output = model(batch)
         loss = sum(F.cross_entropy(logits, batch.label) for logits in answers(output))
@@ -180,7 +180,7 @@ def test_one_batch_can_be_learned_by_heart(model: EmotionModel) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if (answer(model, batch).argmax(dim=1) == batch.label).all():
+        if step % 4 == 0 and (answer(model, batch).argmax(dim=1) == batch.label).all():
             return
     raise AssertionError(f"after 60 steps the loss is {float(loss.detach()):.3f}")
 

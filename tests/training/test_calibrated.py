@@ -13,8 +13,8 @@ from mmer.training.cli import main
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-def test_a_calibrated_run_goes_on_as_any_other_and_drops_the_calibration(tiny_config: Path, tmp_path: Path) -> None:
-    fit = ["fit", f"--config={tiny_config}"]
+def test_a_calibrated_run_goes_on_as_any_other_and_drops_the_calibration(voice_config: Path, tmp_path: Path) -> None:
+    fit = ["fit", f"--config={voice_config}"]
     assert main([*fit, "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path / 'plain'}"]) == 0
     shutil.copytree(tmp_path / "plain", tmp_path / "calibrated")
     for name in ("best", "last"):
@@ -31,7 +31,7 @@ def test_a_calibrated_run_goes_on_as_any_other_and_drops_the_calibration(tiny_co
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_train_py_tests_a_calibrated_checkpoint(tiny_config: Path, tmp_path: Path) -> None:
-    assert main(["fit", f"--config={tiny_config}", "--trainer.max_epochs=1"]) == 0
+def test_train_py_tests_a_calibrated_checkpoint(voice_config: Path, tmp_path: Path) -> None:
+    assert main(["fit", f"--config={voice_config}", "--trainer.max_epochs=1"]) == 0
     write_calibration(tmp_path / "run/checkpoints/best.ckpt", Calibration("temperature", (0.5,)))
-    assert main(["test", f"--config={tiny_config}", "--ckpt_path=best"]) == 0
+    assert main(["test", f"--config={voice_config}", "--ckpt_path=best"]) == 0
