@@ -28,7 +28,7 @@ class Tokens:
     Args:
         x: The tokens.
         mask: True where a token is real, everywhere in the project.
-        weight: How much each clip's stream counts in the fusion, which multiplies it after its norm; None is 1.
+        weight: How much each clip's stream counts in the fusion, where no norm takes it away again; None is 1.
         extent: How many tokens last as long as the clip, not always a whole number, where more or fewer than the real
             ones do; None: all up to the last real one.
     """
@@ -37,6 +37,12 @@ class Tokens:
     mask: Bool[Tensor, "b t"]
     weight: Float[Tensor, " b"] | None = None
     extent: Float[Tensor, " b"] | None = None
+
+    def weighed(self) -> Tokens:
+        """Return the stream multiplied by its weight, which is then spent."""
+        if self.weight is None:
+            return self
+        return replace(self, x=self.x * self.weight.view(-1, 1, 1), weight=None)
 
     def repeat(self, times: int) -> Tokens:
         """Return the streams of all clips several times, one copy of them after another."""

@@ -80,6 +80,11 @@ ODD_MEDIA = (
 """What looks odd and is a clip all the same."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what is slow first, so that in the end no process waits for another that has it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo corpus of one actor, each emotion once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,15 +214,27 @@ def inputs(model: EmotionModel, batch: Batch) -> tuple[dict[str, Tensor], dict[s
 
 
 @every_tiny
-@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # an LSTM lists its weights a second time
 def test_it_can_be_exported_for_any_number_of_clips(model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_export(model, monkeypatch)
+
+
+def test_a_causal_transformer_can_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = yaml.safe_load((CONFIGS / "tiny/early_features.yaml").read_text(encoding="utf-8"))["model"]["config"]
+    described["fusion"]["temporal"] = {"kind": "transformer", "width": 16, "heads": 2, "causal": True}
+    check_export(build_model(from_plain(ModelConfig, described)), monkeypatch)
+
+
+def check_export(model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export a model and ask the program about other and more clips than it was traced with."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # to check a shape would settle it
     model.eval()
     given = inputs(model, make_batch(model.config))
     torch.backends.mha.set_fastpath_enabled(False)  # its kernel has no trace
     try:
         sizes = tree_map(lambda _: {0: Dim("clips", min=2, max=64)}, given)
-        program = torch.export.export(Exported(model), given, dynamic_shapes=sizes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The tensor attributes", UserWarning)  # an LSTM lists its weights twice
+            program = torch.export.export(Exported(model), given, dynamic_shapes=sizes)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
     early = ends_early(make_batch(model.config, clips=4))

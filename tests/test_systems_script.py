@@ -89,9 +89,10 @@ def test_a_variant_of_another_system_is_counted_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(systems, tmp_path, monkeypatch, "wave") == 0
+    monkeypatch.setattr(systems, "count", lambda path: (1000, 0.5))
+    assert run(systems, tmp_path, monkeypatch, "mvit_v2_b") == 0
     assert trained == []
-    assert " | - | as wave_cnn | none" in capsys.readouterr().out
+    assert " | - | as mvit_v2 | none" in capsys.readouterr().out
 
 
 def test_a_network_that_is_described_elsewhere_cannot_be_counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -21,7 +22,8 @@ class CrossAttentionFusion(nn.Module):
     """Attention between every two streams, in both directions and layer by layer; then the mean.
 
     The crossmodal attention of Tsai et al. 2019 (arXiv:1906.00295) with the layers of all directions in step, as in the
-    fusion of Sun et al. 2024 (arXiv:2401.05698). A stream whose partners are all missing stays as it is.
+    fusion of Sun et al. 2024 (arXiv:2401.05698). A stream whose partners are all missing stays as it is. A stream's
+    weight multiplies what its partners hear of it, and its part of the mean.
 
     Args:
         dims: Token width of each stream by its name.
@@ -66,7 +68,7 @@ class CrossAttentionFusion(nn.Module):
         return self._mean(tokens), shares
 
     def _mean(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
-        return mean_of_streams({name: Tokens(self.norm(each.x), each.mask) for name, each in tokens.items()})
+        return mean_of_streams({name: replace(each, x=self.norm(each.x)) for name, each in tokens.items()})
 
 
 class CrossLayer(nn.Module):
@@ -99,7 +101,7 @@ class CrossLayer(nn.Module):
                 there = streams[other].mask.any(dim=1).view(-1, 1, 1)
                 total = total + torch.where(there, became, 0.0)
                 count = count + there
-            outs[name] = Tokens(torch.where(count > 0, total / count.clamp(min=1), own.x), own.mask)
+            outs[name] = replace(own, x=torch.where(count > 0, total / count.clamp(min=1), own.x))
         return outs, weights
 
 
@@ -126,6 +128,8 @@ class CrossAttention(nn.Module):
         """Return what the tokens become, and their heads' mean attention to the other's; zeros where it is missing."""
         keys, missing = self.norms[1](other.x), ~other.mask.any(dim=1, keepdim=True)
         heard, weight = self.attention(self.norms[0](x), keys, keys, key_padding_mask=~(other.mask | missing))
+        if other.weight is not None:
+            heard = heard * other.weight.view(-1, 1, 1)
         x = x + self.dropout(heard)
         return x + self.dropout(self.network(self.norms[2](x))), weight.masked_fill(missing.unsqueeze(2), 0.0)
 

@@ -58,7 +58,7 @@ class EarlyFusion(nn.Module):
 
     def _side_by_side(self, streams: Mapping[str, Tokens], extents: Mapping[str, Tensor], steps: int) -> Tokens:
         aligned = [
-            align(tokens, extents[name], steps, causal=self.temporal.causal)
+            align(tokens.weighed(), extents[name], steps, causal=self.temporal.causal)
             for name, tokens in self.streams(streams).items()
         ]
         there = torch.stack([tokens.mask for tokens in aligned], dim=2)  # [b t n]

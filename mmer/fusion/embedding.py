@@ -15,7 +15,7 @@ from mmer.errors import ConfigError
 class StreamProjection(nn.Sequential):
     """Bring a stream to the common width: norm, then projection.
 
-    The norm takes away how large the tokens are, so that the stream's weight counts only after it.
+    The norm takes away how large the tokens are; their weight stays with them.
 
     Args:
         dim: Token width of the stream.
@@ -31,9 +31,7 @@ class StreamProjection(nn.Sequential):
         x = torch.where(real, tokens.x, 0.0)
         for layer in self:
             x = layer(x)
-        if tokens.weight is not None:
-            x = x * tokens.weight.view(-1, 1, 1)
-        return replace(tokens, x=torch.where(real, x, 0.0), weight=None)
+        return replace(tokens, x=torch.where(real, x, 0.0))
 
 
 class StreamEmbedding(nn.Module):
@@ -60,7 +58,7 @@ class StreamEmbedding(nn.Module):
         steps = tokens.x.shape[1]
         if steps > len(self.time):
             raise ConfigError(f"a stream of {steps} tokens needs fusion.max_tokens={steps}; it is {len(self.time)}")
-        return Tokens(self.project(tokens).x + self.stream + self.time[:steps], tokens.mask)
+        return replace(tokens, x=self.project(tokens).x + self.stream + self.time[:steps])
 
 
 class EachStream(nn.ModuleDict):

@@ -48,7 +48,7 @@ class GatedFusion(nn.Module):
     def _fuse(self, streams: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b n d"]]:
         """Return the fused vector and the gates."""
         projected = self.streams(streams)
-        vectors = torch.stack([mean_of_steps(tokens) for tokens in projected.values()], dim=1)  # [b n d]
+        vectors = torch.stack([mean_of_steps(tokens.weighed()) for tokens in projected.values()], dim=1)  # [b n d]
         gates = _masked_softmax(self.gate(vectors.flatten(1)).view_as(vectors), present(projected))
         return (gates * vectors.tanh()).sum(dim=1), gates
 

@@ -39,12 +39,12 @@ class MeanFusion(nn.Module):
         """Return the steps of the only stream, before their mean."""
         projected: dict[str, Tokens] = self.streams(streams)
         (tokens,) = projected.values()
-        return tokens
+        return tokens.weighed()
 
 
 def mean_of_streams(streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
     """Return the mean of the streams' own means, over those that a clip has; zero where it has none."""
-    vectors = torch.stack([mean_of_steps(tokens) for tokens in streams.values()], dim=1)  # [b n d]
+    vectors = torch.stack([mean_of_steps(tokens.weighed()) for tokens in streams.values()], dim=1)  # [b n d]
     count = present(streams).sum(dim=1, keepdim=True).clamp(min=1)
     return vectors.sum(dim=1) / count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmer.batch import Tokens
@@ -17,7 +17,8 @@ from mmer.temporal import add_heard, transformer_layer
 class TransformerFusion(nn.Module):
     """Transformer over the concatenated tokens of all streams, read out by one learned query.
 
-    The query is never masked, so the answer is finite even for a clip whose every modality is missing.
+    The query is never masked, so the answer is finite even for a clip whose every modality is missing. A stream's
+    weight multiplies the attention to its tokens, before it is made to add up to 1.
 
     Args:
         dims: Token width of each stream by its name.
@@ -38,8 +39,8 @@ class TransformerFusion(nn.Module):
 
     def forward(self, streams: Mapping[str, Tokens]) -> Float[Tensor, "b d"]:
         """Fuse the streams; tokens whose mask is False never matter, nor does the order of the streams."""
-        x, mask, _ = self._join(streams)
-        fused: Tensor = self.transformer(x, src_key_padding_mask=~mask)
+        x, bias, _ = self._join(streams)
+        fused: Tensor = self.transformer(x, src_key_padding_mask=bias)
         return fused[:, 0]
 
     def attend(self, streams: Mapping[str, Tokens]) -> tuple[Float[Tensor, "b d"], dict[str, Float[Tensor, "b t"]]]:
@@ -52,11 +53,11 @@ class TransformerFusion(nn.Module):
             The fused vector, and the share that went to each token of each stream; what is left of 1 stayed with the
             query, and a token whose mask is False has none.
         """
-        x, mask, steps = self._join(streams)
+        x, bias, steps = self._join(streams)
         weights = []
         for layer in self.transformer.layers:
             assert isinstance(layer, nn.TransformerEncoderLayer)
-            x, weight = _attend(layer, x, mask)
+            x, weight = _attend(layer, x, bias)
             weights.append(weight)
         assert self.transformer.norm is not None
         share = torch.zeros_like(x[:, :, 0])
@@ -68,21 +69,29 @@ class TransformerFusion(nn.Module):
 
     def _join(
         self, streams: Mapping[str, Tokens]
-    ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"], dict[str, int]]:
-        """Return the query and the embedded tokens of all streams in a row, their mask, and each stream's steps."""
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n"], dict[str, int]]:
+        """Return the query and the embedded tokens of all streams in a row, their bias, and each stream's steps."""
         tokens = self.streams(streams)
         batch = next(iter(tokens.values())).x.shape[0]
         query = self.query.expand(batch, -1, -1)
-        always = torch.ones(batch, 1, dtype=torch.bool, device=query.device)
+        always = torch.zeros_like(query[:, :, 0])
         x = torch.cat([query, *(t.x for t in tokens.values())], dim=1)
-        mask = torch.cat([always, *(t.mask for t in tokens.values())], dim=1)
-        return x, mask, {name: t.x.shape[1] for name, t in tokens.items()}
+        bias = torch.cat([always, *map(_bias, tokens.values())], dim=1)
+        return x, bias, {name: t.x.shape[1] for name, t in tokens.items()}
+
+
+def _bias(tokens: Tokens) -> Float[Tensor, "b t"]:
+    """Return what is added to the scores of the attention to each token, so that a weight multiplies it."""
+    heard = torch.zeros_like(tokens.x[:, :, 0])
+    if tokens.weight is not None:
+        heard = heard + tokens.weight.log().unsqueeze(1)
+    return heard.masked_fill(~tokens.mask, -torch.inf)
 
 
 def _attend(
-    layer: nn.TransformerEncoderLayer, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
+    layer: nn.TransformerEncoderLayer, x: Float[Tensor, "b n d"], bias: Float[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n n"]]:
     """Pass tokens through a layer in evaluation mode; return its heads' mean attention too, a row for each query."""
     h = layer.norm1(x)
-    attended, weight = layer.self_attn(h, h, h, key_padding_mask=~mask, need_weights=True)
+    attended, weight = layer.self_attn(h, h, h, key_padding_mask=bias, need_weights=True)
     return add_heard(layer, x, attended), weight

@@ -132,11 +132,23 @@ def test_every_parameter_receives_a_gradient(fusion: Fusion, streams: dict[str, 
 
 
 def test_a_stream_counts_as_much_as_its_weight(fusion: Fusion, streams: dict[str, Tokens]) -> None:
-    weighed = {name: replace(tokens, weight=torch.ones(3)) for name, tokens in streams.items()}
-    same(fusion(weighed), fusion(streams))
-    weighed["voice"] = replace(weighed["voice"], weight=torch.tensor([0.3, 1.0, 1.0]))
-    assert (fusion(weighed) - fusion(streams))[0].abs().max() > 1e-3
-    same(fusion(weighed)[1:], fusion(streams)[1:])
+    other = {**streams, "voice": replace(streams["voice"], x=torch.randn_like(streams["voice"].x))}
+
+    def answers(weight: float) -> tuple[Tensor, Tensor]:
+        """What is said of the clips with one voice and with another, which the first clip hears so much of."""
+        each = {name: torch.ones(3) for name in DIMS} | {"voice": torch.tensor([weight, 1.0, 1.0])}
+        first, second = (
+            fusion({name: replace(tokens, weight=each[name]) for name, tokens in given.items()})
+            for given in (streams, other)
+        )
+        return first, second
+
+    for found, expected in zip(answers(1.0), (fusion(streams), fusion(other)), strict=True):
+        same(found, expected)
+    same(answers(0.1)[0][1:], fusion(streams)[1:])
+    moved = {weight: (a - b)[0].norm() for weight in (0.0, 0.1, 0.4, 1.0) for a, b in [answers(weight)]}
+    assert moved[0.0] < 1e-5 < moved[0.1] < moved[0.4] < moved[1.0]
+    assert moved[0.1] < 0.35 * moved[1.0]
 
 
 def test_attending_gives_the_same_vector_and_shares_of_real_tokens(fusion: Fusion, streams: dict[str, Tokens]) -> None:

@@ -556,17 +556,22 @@ def test_whoever_is_asked_to_end_ends_the_training_too(
 ) -> None:
     (tmp_path / "sleeper.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    children = []
+    children, timers = [], []
 
     def child(plan: Plan, task: Task, module: str, args: Sequence[str]) -> Child:
         children.append(Child("sleeper", [], task.folder / "train.log", threads=1))
-        Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        timers.append(Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)))
+        timers[-1].start()
         return children[-1]
 
     monkeypatch.setattr(crossval, "_child", child)
     monkeypatch.setattr(crossval, "stop", stop)
     before = signal.getsignal(signal.SIGTERM)
-    assert run() == 130
+    try:
+        assert run() == 130
+    finally:
+        for timer in timers:
+            timer.cancel()
     assert [each.process.returncode for each in children] == [-signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -1,5 +1,6 @@
 """Two processes over gloo, with clips that lack a modality."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mmer.evaluation.metrics import score
+from mmer.evaluation.predictions import Predictions
+from mmer.evaluation.training_log import read_log
 from mmer.training.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,13 +59,19 @@ sys.exit(cli.main(sys.argv[1:-1]))
 """
 
 
-def test_processes_share_every_epoch(tiny_config: Path, tmp_path: Path) -> None:
-    """Each with its own clips, changes and mixtures, and others in every epoch, with workers that stay."""
-    script, log = tmp_path / "recorded.py", tmp_path / "seen"
-    script.write_text(RECORDED)
+def test_processes_share_every_epoch_and_one_keeps_what_the_oracle_sees(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its own clips, changes and mixtures, and others in every epoch, with workers that stay.
+
+    They are a module, as those of ``mmer crossval`` are, which Lightning starts once more for the second process.
+    """
+    log = tmp_path / "seen"
+    (tmp_path / "recorded.py").write_text(RECORDED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     flags = ["--trainer.strategy=ddp", "--trainer.devices=2", "--data.batch_size=4", "--data.workers=1"]
-    flags += ["--data.augment.mixup=0.8"]
-    command = [sys.executable, str(script), "fit", f"--config={tiny_config}", *flags, str(log)]
+    flags += ["--data.augment.mixup=0.8", "--oracle"]
+    command = [sys.executable, "-m", "recorded", "fit", f"--config={tiny_config}", *flags, str(log)]
     fitted = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert fitted.returncode == 0, fitted.stderr
     lines = [[line.split() for line in Path(f"{log}.{rank}").read_text().splitlines()] for rank in (0, 1)]
@@ -75,6 +85,10 @@ def test_processes_share_every_epoch(tiny_config: Path, tmp_path: Path) -> None:
     epochs = [[line[1] for line in lines[0] if line[0] == epoch] for epoch in ("0", "1")]
     assert epochs[0] != epochs[1]
     assert len({line[2] for part in lines for line in part}) > 18, "hardly a sound is heard twice"
+    course = read_log(tmp_path / "run", "run")["oracle/uar"]
+    kept = Predictions.read(tmp_path / "run/oracle.csv")
+    assert set(kept.speaker) == {"6"} and len(kept) == 5
+    assert score(kept)["uar"] == pytest.approx(max(course))
 
 
 def metrics(table: str) -> dict[str, float]:

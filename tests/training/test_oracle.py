@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmer.evaluation.metrics import score
-from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.training_log import read_log
 from mmer.training.cli import main
 
@@ -56,16 +52,3 @@ def test_an_oracle_watches_where_nobody_validates_and_goes_on_in_a_resumed_run(
     course = read_log(tmp_path / "run", "run")["oracle/uar"]
     better = max(course[1:]) > course[0]
     assert ((tmp_path / "run/oracle.csv").stat().st_mtime_ns != first) == better
-
-
-@pytest.mark.slow
-def test_two_processes_watch_and_one_writes(tiny_config: Path, tmp_path: Path) -> None:
-    """As ``mmer crossval`` trains: a module, which Lightning starts once more for the second process."""
-    command = [sys.executable, "-m", "mmer.training", "fit", f"--config={tiny_config}", "--oracle"]
-    command += ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.max_epochs=2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    course = read_log(tmp_path / "run", "run")["oracle/uar"]
-    kept = Predictions.read(tmp_path / "run/oracle.csv")
-    assert set(kept.speaker) == {"6"} and len(kept) == 5
-    assert score(kept)["uar"] == pytest.approx(max(course))
