@@ -71,7 +71,7 @@ def test_what_was_measured_is_not_measured_again(
     systems: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systems, "count", lambda path: (1000, 0.5))
-    both = ("features_lstm", "wave_cnn")
+    both, tmp_path = ("features_lstm", "wave_cnn"), tmp_path / "runs/systems"
     run(systems, tmp_path, monkeypatch, *both)
     assert run(systems, tmp_path, monkeypatch, "wave_cnn") == 0
     assert trained == [*both]

@@ -156,15 +156,24 @@ def deal_speakers(rows: Sequence[Row], config: SplitConfig) -> Fold:
     return {part: tuple(name for name in fold[part] if name in present) for part in PARTS}
 
 
-def _speaker_folds(rows: Sequence[Row], config: SplitConfig) -> list[Fold]:
-    name, colon, number = config.protocol.partition(":")
-    if config.protocol == MITSEAS:
+def check_known(protocol: str) -> None:
+    """Refuse a name that is no protocol's of speakers.
+
+    Raises:
+        SplitError: It is none.
+    """
+    if protocol == MITSEAS:
         raise SplitError(
             f"protocol {MITSEAS!r} is that of 'mmer baseline late_forest' alone, for two systems learn from different "
             f"actors; choose {MITSEAS}:audio for the voice's, {MITSEAS}:combination for what combines it with the face"
         )
-    if config.protocol not in (*PUBLISHED, "loso", "speakers") and not (name in ("contig", "group-kfold") and colon):
-        raise SplitError(f"protocol {config.protocol!r} is unknown; choose one of {PROTOCOLS}")
+    if protocol not in (*PUBLISHED, "loso", "speakers") and not protocol.startswith(("contig:", "group-kfold:")):
+        raise SplitError(f"protocol {protocol!r} is unknown; choose one of {PROTOCOLS}")
+
+
+def _speaker_folds(rows: Sequence[Row], config: SplitConfig) -> list[Fold]:
+    check_known(config.protocol)
+    name, _, number = config.protocol.partition(":")
     if config.protocol in PUBLISHED:
         _check_corpus(rows, config)
     clips = _clips_by_person(rows)

@@ -12,7 +12,7 @@ from mmer.config import SplitConfig
 from mmer.corpora.leaks import find_leaks, name_copies, same_sounds
 from mmer.corpora.manifest import Row, listed, person_name, reading_order
 from mmer.corpora.protocols import PARTS as PARTS
-from mmer.corpora.protocols import ROW_WISE, Fold, count_speaker_folds, deal_speakers
+from mmer.corpora.protocols import ROW_WISE, Fold, check_known, count_speaker_folds, deal_speakers
 from mmer.corpora.protocols import Part as Part
 from mmer.corpora.row_wise import count_row_folds, deal_rows
 from mmer.errors import SplitError
@@ -138,6 +138,8 @@ def speakers_by_part(split: Split) -> Mapping[str, list[str]]:
 
 def _check_settings(config: SplitConfig) -> None:
     """Refuse settings that the protocol would pass over."""
+    if config.protocol not in ROW_WISE:
+        check_known(config.protocol)
     if config.protocol != "speakers" and (config.test or config.validation or config.train is not None):
         raise SplitError(
             f"{config.protocol} chooses its own speakers; leave test, validation and train out, or say 'speakers'"

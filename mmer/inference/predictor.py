@@ -123,6 +123,8 @@ class Predictor:
     ) -> PreparedClip:
         """Read a video or a sound file as the model's training clips were read; see :meth:`predict`."""
         key, path, settings = str(path), Path(path), self._settings(text)
+        if text is not None:
+            self._wanted(("text",))
         asked = self._wanted(modalities)
         wanted = [name for name in asked if name in get_args(Modality)]
         if not wanted:

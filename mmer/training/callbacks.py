@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from contextlib import nullcontext
+import shutil
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,11 +15,12 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 
 from mmer.checkpoint import CARD, Card, Origin
 from mmer.corpora.leaks import join_marks
 from mmer.data.samplers import seed_sequence
-from mmer.errors import SplitError
+from mmer.errors import MmerError, SplitError
 from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import confusion_matrix, uar
 from mmer.evaluation.predictions import Predictions
@@ -102,6 +104,21 @@ class TellSplit(Callback):
             say(f"note: {note}")
         for logger in trainer.loggers:
             logger.log_hyperparams({"split": split.protocol, "leaks": list(split.leaks), "notes": list(split.notes)})
+
+
+class DropLogs(Callback):
+    """Remove the logs of a run that was refused before it had anything to log."""
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave nothing behind that a user has to clear away, not even an empty folder."""
+        if not isinstance(exception, MmerError) or not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger) and not Path(logger.log_dir, "metrics.csv").exists():
+                shutil.rmtree(logger.log_dir, ignore_errors=True)
+                with suppress(OSError):
+                    Path(logger.root_dir).rmdir()
+                    Path(logger.save_dir).rmdir()
 
 
 class WriteCard(Callback):

@@ -21,7 +21,15 @@ from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read
 from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, MmerError
 from mmer.training.arguments import one_line, settle_unions
-from mmer.training.callbacks import BestCheckpoint, LastCheckpoint, SeedSteps, TellSplit, WatchTest, WriteCard
+from mmer.training.callbacks import (
+    BestCheckpoint,
+    DropLogs,
+    LastCheckpoint,
+    SeedSteps,
+    TellSplit,
+    WatchTest,
+    WriteCard,
+)
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 from mmer.training.origin import Remember, shares_words
@@ -119,7 +127,7 @@ class TrainCLI(LightningCLI):
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
         seed = _seed(config.seed_everything)
-        callbacks = [*told, WriteCard(seed, past, origin)]
+        callbacks = [*told, DropLogs(), WriteCard(seed, past, origin)]
         if seed is not None:
             callbacks.append(SeedSteps(seed))
         if config.trainer.enable_checkpointing is not False:

@@ -214,7 +214,7 @@ def make_plan(
     dealt, empty = deal_folds(corpus.rows, split)
     usable = {row.key for row in usable_rows(corpus.rows, model)}
     folds = tuple(_planned(fold, usable) for fold in dealt)
-    _check_folds(folds, extras)
+    _check_folds(folds, extras, model.reads)
     _check_past(settings["init"], model, split, dealt)
     return Plan(
         name=config.stem,
@@ -296,11 +296,14 @@ def _planned(fold: DealtFold, usable: Container[str]) -> PlannedFold:
     )
 
 
-def _check_folds(folds: Sequence[PlannedFold], extras: Extras) -> None:
+def _check_folds(folds: Sequence[PlannedFold], extras: Extras, reads: Sequence[str]) -> None:
     """Refuse folds that cannot be trained, tested or calibrated, before the first is begun."""
     for fold in folds:
         if empty := [part for part in ("train", "test") if not fold.clips[part]]:
-            raise SplitError(f"{fold.protocol}: the {empty[0]} part has no clip that the model can use")
+            raise SplitError(
+                f"{fold.protocol}: the {empty[0]} part has no clip that the model can use, with {' or '.join(reads)} "
+                "and one of its labels; name another corpus (--data.root) or protocol"
+            )
         if extras.calibrate != "none" and not fold.clips["validation"]:
             raise ConfigError(
                 f"--calibrate {extras.calibrate} is fitted on validation clips, and {fold.protocol} has none; "

@@ -66,6 +66,11 @@ def test_contig6_takes_no_lists(lists: dict[str, tuple[int, ...]]) -> None:
         make_split(ACTORS, SplitConfig(**lists))
 
 
+def test_a_name_that_is_no_protocol_s_is_refused_before_its_lists() -> None:
+    with pytest.raises(SplitError, match="protocol 'spekers' is unknown; choose one of"):
+        make_split(ACTORS, SplitConfig("spekers", test=(1,)))
+
+
 @pytest.mark.parametrize("stranger", ["25", "Anna"])
 def test_contig6_refuses_other_speakers(stranger: str) -> None:
     with pytest.raises(SplitError, match=rf"contig6 knows RAVDESS's actors 1 to 24, not {stranger}; use protocol"):

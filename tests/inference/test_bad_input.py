@@ -72,8 +72,9 @@ def test_sound_file_whose_face_is_asked_for_is_refused(
 def test_modality_that_the_model_does_not_read_is_one_line(
     odd_media: dict[str, Path], checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert predict(checkpoint, odd_media["float.wav"], options=("--modalities", "text")) == 2
-    assert capfd.readouterr().err == "mmer: error: the model does not read text; it reads video, audio\n"
+    for asked in (("--modalities", "text"), ("--text", "I am happy")):
+        assert predict(checkpoint, odd_media["float.wav"], options=asked) == 2
+        assert capfd.readouterr().err == "mmer: error: the model does not read text; it reads video, audio\n"
 
 
 def test_device_that_is_not_there_is_one_line(

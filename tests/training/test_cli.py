@@ -63,6 +63,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--trainer.accelerator=banana", "banana"),
         ("--trainer.strategy=banana", "banana"),
         (f"--ckpt_path={__file__}", "cannot be read"),
+        ("--model.config.streams.face.weights=nowhere.pt", "nowhere.pt"),
         (f"--trainer.default_root_dir={__file__}", "test_cli.py"),
     ],
 )
@@ -71,6 +72,7 @@ def test_a_mistake_is_one_line(tiny_config: Path, capsys: pytest.CaptureFixture[
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py: error: ")]
     assert len(lines) == 1
     assert said in lines[0]
+    assert not (tiny_config.parent / "run").exists()
 
 
 @pytest.mark.parametrize("flag", ["--trainer.max_epoch=3", "--model.config.fusion.depth=big", "--trainer.nope=1"])

@@ -391,6 +391,10 @@ def test_a_training_that_left_nothing_is_said(
         (["--", "--ckpt_path", "last"], "--ckpt_path is not for a single training here: every fold begins anew"),
         (["--", "--data.split.protocol=loso"], "--data.split.protocol is not for a single training here"),
         (["--", "--data.split={protocol: loso}"], "--protocol is contig:3 and a flag behind -- makes it loso"),
+        (
+            ["--", "--model.config.streams.voice={encoder: features, features: mfcc, width: 13}"],
+            "contig:3 fold 1: the train part has no clip that the model can use, with mfcc and one of its labels; name",
+        ),
         (["--", "--model.config.fusion.dim=17"], "fusion.dim=17 is not a multiple of fusion.heads=2"),
         (["--", "--trainer.fast_dev_run=true"], "leave no checkpoint to test"),
         (["--degrade", "face_blur"], "degradation face_blur is one of video and the model reads audio"),
