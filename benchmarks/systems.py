@@ -99,9 +99,14 @@ def main() -> int:
     args = parser.parse_args()
     if wrong := sorted(set(args.systems) - set(names)):
         parser.error(f"there is no system {wrong[0]!r}; choose from {', '.join(names)}")
-    before = {name: measured for name, measured in read(args.output).items() if measured.failure is None}
+    before = {
+        name
+        for name, measured in read(args.output).items()
+        if name in names and measured.failure is None and measured.tiny == said(CONFIGS / f"{name}.yaml", TINY)
+    }
     asked = [] if args.table else [name for name in args.systems or names if args.again or name not in before]
-    args.output.mkdir(parents=True, exist_ok=True)
+    if asked:
+        args.output.mkdir(parents=True, exist_ok=True)
     for name in tqdm(asked, unit="system", disable=not asked):
         with replacing(args.output / f"{name}.json") as temporary:
             measured = measure(name, args.root, args.output)

@@ -28,7 +28,8 @@ class Tokens:
     Args:
         x: The tokens.
         mask: True where a token is real, everywhere in the project.
-        weight: How much each clip's stream counts in the fusion, where no norm takes it away again; None is 1.
+        weight: How much each clip's stream counts in the fusion, where no norm takes it away again; None is 1. Training
+            alone gives it.
         extent: How many tokens last as long as the clip, not always a whole number, where more or fewer than the real
             ones do; None: all up to the last real one.
     """

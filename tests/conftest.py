@@ -81,8 +81,9 @@ ODD_MEDIA = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what is slow first, so that in the end no process waits for another that has it."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Put files that have something slow first, so that in the end no process waits for another that has it."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -107,14 +107,20 @@ class TellSplit(Callback):
 
 
 class DropLogs(Callback):
-    """Remove the logs of a run that was refused before it had anything to log."""
+    """Remove the logs of a run that was refused before its first step; they are the run's own, in a new folder."""
+
+    begun = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on there is something to log."""
+        self.begun = True
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave nothing behind that a user has to clear away, not even an empty folder."""
-        if not isinstance(exception, MmerError) or not trainer.is_global_zero:
+        if self.begun or not isinstance(exception, MmerError) or not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
-            if isinstance(logger, CSVLogger) and not Path(logger.log_dir, "metrics.csv").exists():
+            if isinstance(logger, CSVLogger):
                 shutil.rmtree(logger.log_dir, ignore_errors=True)
                 with suppress(OSError):
                     Path(logger.root_dir).rmdir()

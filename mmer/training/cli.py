@@ -127,7 +127,9 @@ class TrainCLI(LightningCLI):
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
         seed = _seed(config.seed_everything)
-        callbacks = [*told, DropLogs(), WriteCard(seed, past, origin)]
+        callbacks = [*told, WriteCard(seed, past, origin)]
+        if config.trainer.logger is None:
+            callbacks.append(DropLogs())
         if seed is not None:
             callbacks.append(SeedSteps(seed))
         if config.trainer.enable_checkpointing is not False:

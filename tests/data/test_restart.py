@@ -59,7 +59,7 @@ def wait_for(root: Path, clips: int) -> None:
 
 @pytest.mark.slow
 def test_killed_ten_times_equals_uninterrupted(tmp_path: Path, odd_media: dict[str, Path]) -> None:
-    table = write_films(tmp_path / "films.csv", odd_media["a face.mp4"], 40)
+    table = write_films(tmp_path / "films.csv", odd_media["a face.mp4"], 60)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     settings = ("--size", 64, "--workers", 2)
     assert begin("prepare", "table", table, whole, *settings).wait() == 0
@@ -67,7 +67,7 @@ def test_killed_ten_times_equals_uninterrupted(tmp_path: Path, odd_media: dict[s
     generator, codes = random.Random(0), []
     for _ in range(10):
         process = begin("prepare", "table", table, killed, *settings)
-        wait_for(killed, min(39, ready(killed) + generator.randrange(6)))
+        wait_for(killed, min(50, ready(killed) + generator.randrange(6)))
         time.sleep(generator.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         codes.append(process.wait())

@@ -70,9 +70,10 @@ def make(label: Sequence[int] | NDArray[np.int64], probabilities: Probabilities,
 
 CASES = list(cases())
 QUICK = CASES[:150]
+SINGLE = [x for x in CASES[150:] if len(x) == 1]
 
 some_and_more = pytest.mark.parametrize(
-    "chosen", [CASES[:40], pytest.param(CASES[40:150], marks=pytest.mark.slow)], ids=["some", "more"]
+    "chosen", [CASES[:40], pytest.param(CASES[40:150] + SINGLE, marks=pytest.mark.slow)], ids=["some", "more"]
 )
 
 
