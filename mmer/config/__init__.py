@@ -16,6 +16,7 @@ from mmer.config.audio import (
 )
 from mmer.config.augment import AugmentConfig
 from mmer.config.clip import ClipConfig, Modality
+from mmer.config.compute import ComputeConfig
 from mmer.config.features import FeaturesConfig
 from mmer.config.fusion import (
     CrossAttentionFusionConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "AugmentConfig",
     "AveragingConfig",
     "ClipConfig",
+    "ComputeConfig",
     "CrossAttentionFusionConfig",
     "EarlyFusionConfig",
     "Face48Config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,11 @@ class OptimConfig:
     """Share by which a gradient is dampened before it joins the momentum (``sgd`` only)."""
     nesterov: bool = False
     """Look ahead along the momentum (``sgd`` only)."""
+    scaling: Literal["none", "linear", "sqrt"] = "none"
+    """How ``lr`` follows the clips of a step, which are those of all processes and of all batches that are accumulated:
+    ``linear`` (Goyal et al. 2017, arXiv:1706.02677) or by the square root of their number over ``reference_batch``."""
+    reference_batch: int | None = None
+    """Clips of a step for which ``lr`` was chosen; null is ``data.batch_size``, one process's."""
 
     def __post_init__(self) -> None:
         require_positive("model.optim.lr", self.lr)
@@ -54,11 +60,28 @@ class OptimConfig:
             0 <= self.momentum < 1 and 0 <= self.dampening < 1,
             f"model.optim.momentum={self.momentum} and dampening={self.dampening} must lie in [0, 1)",
         )
+        require_positive("model.optim.reference_batch", self.reference_batch or 1)
         require(
             not self.nesterov or (self.kind == "sgd" and self.momentum > 0 and self.dampening == 0),
             "model.optim.nesterov is for kind: sgd with a momentum and without dampening; set nesterov to false, or "
             "those",
         )
+
+    def scale(self, clips: int, batch_size: int) -> float:
+        """Return by what the rate is multiplied.
+
+        Args:
+            clips: Clips of a step, of all processes and all accumulated batches.
+            batch_size: Clips of a batch on one process.
+        """
+        times = clips / (self.reference_batch or batch_size)
+        match self.scaling:
+            case "none":
+                return 1.0
+            case "linear":
+                return times
+            case "sqrt":
+                return math.sqrt(times)
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,12 @@ class Mixer:
         self.config = config
         self.seed = seed
         self.rank = rank
-        self._epoch = -1
 
-    def __call__(self, batch: Batch, epoch: int) -> Batch:
-        """Mix a batch of some epoch; where it lies, on a GPU or not, it stays."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._rng = np.random.default_rng(seed_sequence(self.seed, 2, epoch, self.rank))
+    def __call__(self, batch: Batch, epoch: int, number: int) -> Batch:
+        """Mix a batch, of some number in some epoch; where it lies, on a GPU or not, it stays."""
+        self._rng = np.random.default_rng(seed_sequence(self.seed, 2, epoch, self.rank, number))
         assert batch.label is not None, "a data module's batches carry labels"
-        partner = torch.from_numpy(self._rng.permutation(len(batch))).to(batch.label.device)
+        partner = torch.from_numpy(self._rng.permutation(len(batch))).to(batch.label.device, non_blocking=True)
         if not self._cuts():
             return _mixed(batch, partner, self._rng.beta(self.config.mixup, self.config.mixup))
         share = self._rng.beta(self.config.cutmix, self.config.cutmix)

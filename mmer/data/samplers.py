@@ -26,17 +26,20 @@ class Draw:
 
 
 class DrawSampler(DistributedSampler[Draw]):
-    """Draws as many clips as there are, a whole number for each process, anew in every epoch.
+    """Draws as many clips as there are, in whole batches over all processes, anew in every epoch.
 
     The order and the seeds depend on the run's seed, the epoch and the place in the epoch, and on nothing else: neither
-    on the number of workers nor on which of them reads a clip. Processes take turns in the one order. It is one of
-    PyTorch's distributed samplers, so that Lightning keeps it and tells it the epoch.
+    on the number of workers nor on which of them reads a clip. Processes take turns in the one order, so that the same
+    clips make a step whether one process takes them or several. An incomplete last step is left out unless it is the
+    only one, whose first clips repeat where the processes cannot share it evenly. It is one of PyTorch's distributed
+    samplers, so that Lightning keeps it and tells it the epoch.
 
     Args:
         dataset: The clips.
         groups: A number for the class, or the speaker, of each clip: every group is then drawn equally often, its
             clips in fresh random orders one after the other. None draws each clip once.
         seed: The run's seed.
+        batch_size: Clips that each process takes for a step.
         processes: How many processes share an epoch.
         rank: Which of them this is.
     """
@@ -47,25 +50,44 @@ class DrawSampler(DistributedSampler[Draw]):
         groups: NDArray[np.int64] | None = None,
         *,
         seed: int = 0,
+        batch_size: int = 1,
         processes: int = 1,
         rank: int = 0,
     ) -> None:
         super().__init__(cast(Dataset[Any], dataset), num_replicas=processes, rank=rank, seed=seed)
         self.clips = len(dataset)
         self.members = None if groups is None else [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        if steps := self.clips // (processes * batch_size):
+            self.num_samples = steps * batch_size
+            self.total_size = self.num_samples * processes
+        self._taken = (-1, 0)
+
+    def go_on(self, epoch: int, taken: int) -> None:
+        """Leave out what this process has taken of an epoch that was broken off."""
+        self._taken = (epoch, taken)
+
+    @property
+    def taken(self) -> int:
+        """How many clips of the coming epoch this process leaves out, for it has taken them."""
+        epoch, taken = self._taken
+        return taken if epoch == self.epoch else 0
 
     def __iter__(self) -> Iterator[Draw]:
         order = self._order(np.random.default_rng(seed_sequence(self.seed, 0, self.epoch)))
         seeds = seed_sequence(self.seed, 1, self.epoch).generate_state(self.total_size, np.uint64)
-        mine = slice(self.rank, None, self.num_replicas)
+        mine = slice(self.rank + self.taken * self.num_replicas, None, self.num_replicas)
         return map(Draw, order[mine].tolist(), seeds[mine].tolist())
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the epoch of all processes; the first clips repeat where they cannot share it evenly."""
+        return np.resize(self._epoch_of_one(rng), self.total_size)
+
+    def _epoch_of_one(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return as many draws as there are clips: what one process would take, and several share."""
         if self.members is None:
-            return np.resize(rng.permutation(self.clips), self.total_size)
-        counts = np.full(len(self.members), self.total_size // len(self.members))
-        counts[rng.permutation(len(counts))[: self.total_size - counts.sum()]] += 1
+            return rng.permutation(self.clips)
+        counts = np.full(len(self.members), self.clips // len(self.members))
+        counts[rng.permutation(len(counts))[: self.clips - counts.sum()]] += 1
         drawn = [_cycle(clips, count, rng) for clips, count in zip(self.members, counts.tolist(), strict=True)]
         return rng.permutation(np.concatenate(drawn))
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -22,6 +23,9 @@ class MaskedBatchNorm(nn.Module):
         momentum: Share of a batch's statistics that joins the running ones.
         eps: What a variance has at least.
     """
+
+    synced = False
+    """Whether the statistics are those of the batches of all processes."""
 
     mean: Tensor
     variance: Tensor
@@ -47,8 +51,12 @@ class MaskedBatchNorm(nn.Module):
         """Return the batch's mean and variance, and let them join the running ones where there is any real step."""
         x, over = x.float(), [0, *range(2, x.ndim)]  # half precision could not hold the difference of squares
         count = mask.sum() * (x[0, 0].numel() // x.shape[-1])
-        mean = x.sum(over) / count.clamp(min=1)
-        variance = (x.square().sum(over) / count.clamp(min=1) - mean.square()).clamp(min=0)
+        sums = torch.cat([x.sum(over), x.square().sum(over), count.float().unsqueeze(0)])
+        if self.synced:
+            sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+        channels, count = x.shape[1], sums[-1]
+        mean = sums[:channels] / count.clamp(min=1)
+        variance = (sums[channels:-1] / count.clamp(min=1) - mean.square()).clamp(min=0)
         with torch.no_grad():
             share = torch.where(count > 1, self.momentum, 0.0)
             unbiased = variance * count / (count - 1).clamp(min=1)
@@ -77,7 +85,8 @@ def encode_real(network: nn.Module, x: Float[Tensor, "n ..."], real: Bool[Tensor
     if not network.training:
         everything: Tensor = network(x)
         return everything
-    if not real.any():
+    synced = any(isinstance(module, nn.SyncBatchNorm) and module.training for module in network.modules())
+    if not synced and not real.any():  # where statistics are shared, the other processes wait for ours, even for none
         with _evaluating(network):
             nothing: Tensor = network(x)
         return nothing

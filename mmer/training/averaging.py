@@ -103,11 +103,14 @@ def decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     def average(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
         if not newest.is_floating_point():
             return newest
-        return torch.lerp(newest, averaged, min(decay, (1 + int(count)) / (10 + int(count))))
+        steps = torch.as_tensor(count, device=newest.device)  # on the GPU, which nobody waits for
+        return torch.lerp(newest, averaged, ((1 + steps) / (10 + steps)).clamp(max=decay).to(newest.dtype))
 
     return average
 
 
 def uniform(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
     """Return the average in which all count alike; counters stay whole, which PyTorch's own divides on a GPU."""
-    return torch.lerp(averaged, newest, 1 / (int(count) + 1)) if newest.is_floating_point() else newest
+    if not newest.is_floating_point():
+        return newest
+    return torch.lerp(averaged, newest, (1 / (torch.as_tensor(count, device=newest.device) + 1)).to(newest.dtype))

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger
 from mmer.checkpoint import CARD, Card, Origin
 from mmer.corpora.leaks import join_marks
 from mmer.data.samplers import seed_sequence
-from mmer.errors import MmerError, SplitError
+from mmer.errors import ConfigError, MmerError, SplitError
 from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import confusion_matrix, uar
 from mmer.evaluation.predictions import Predictions
@@ -59,17 +59,62 @@ class BestCheckpoint(ModelCheckpoint):
             self.monitor = None
 
 
+class GoodCheckpoints(ModelCheckpoint):
+    """Keep the checkpoints of the best epochs as well, ``epoch-007.ckpt`` and so on.
+
+    Args:
+        folder: Where the checkpoints go.
+        count: How many.
+        monitor: What is largest at a good epoch.
+    """
+
+    def __init__(self, folder: Path, count: int, monitor: str = "val/uar") -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="epoch-{epoch:03d}",
+            monitor=monitor,
+            mode="max",
+            save_top_k=count,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse to choose where there is nobody to validate on.
+
+        Raises:
+            ConfigError: There are no validation speakers.
+        """
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not len(trainer.datamodule.validation):  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"keep={self.save_top_k} chooses epochs on validation speakers and there are none; name some "
+                "(data.split.validation), or leave it out"
+            )
+
+
 class LastCheckpoint(ModelCheckpoint):
-    """Keep ``last.ckpt``, to resume from, after every epoch.
+    """Keep ``last.ckpt``, to resume from, after every epoch, and within epochs where that is asked for.
 
     What else :class:`ModelCheckpoint` calls the last is the last that was the best.
 
     Args:
         folder: Where the checkpoints go.
+        every: Optimiser steps after which it is written within an epoch too; 0 leaves it to the ends of epochs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every: int = 0) -> None:
         super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write it behind some steps; the last of an epoch is left to the epoch's end."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self.every and stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+            assert self.dirpath is not None
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
 
 
 class SeedSteps(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,26 +11,31 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from mmer.batch import IGNORED, Batch
 from mmer.build import random_parameters
 from mmer.checkpoint import read_card
-from mmer.config import AveragingConfig, ModelConfig, OptimConfig
+from mmer.config import AveragingConfig, ComputeConfig, ModelConfig, OptimConfig
 from mmer.corpora.manifest import listed
 from mmer.data.store import changes
 from mmer.errors import ConfigError
 from mmer.evaluation.metrics import SCORES
 from mmer.model import EmotionModel, build_model
 from mmer.training.averaging import AverageWeights
+from mmer.training.compute import FullySharded, shape
 from mmer.training.losses import EmotionLoss, main_label
 from mmer.training.optim import build_optimizer, build_schedule
 from mmer.training.origin import begin_from
+from mmer.training.say import say
 from mmer.training.standardise import standardise
 from mmer.training.stopping import StopEarly
+from mmer.training.tally import Tally
 
 Stage = Literal["train", "val", "test"]
 """Prefix of a metric's name."""
+
+_SO_FAR = "epoch_so_far"
+"""Under what a checkpoint keeps the tally of an epoch that it was written in."""
 
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Ways of counting under which clips stay as they were prepared."""
@@ -55,6 +61,7 @@ class EmotionClassifier(L.LightningModule):
         class_weights: ``balanced`` weighs a class by the inverse of its number of training clips.
         stream_loss: Weight of the streams' own losses, their mean, beside the fused answer's; so that a stream that
             learns slowly is not left behind by one that learns fast (Wang et al. 2020, arXiv:1905.12681).
+        compute: How the steps are computed.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class EmotionClassifier(L.LightningModule):
         focal: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
         stream_loss: float = 0.5,
+        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
     ) -> None:
         super().__init__()
         if early_stopping is not None and early_stopping < 1:
@@ -84,17 +92,14 @@ class EmotionClassifier(L.LightningModule):
         self.watch = f"val/{watch}"
         self.freeze_streams = freeze
         self.class_weights = class_weights
+        self.compute = compute
         self.load_weights = True  # False where a checkpoint will bring them
         self.init: Path | None = None  # the checkpoint to begin from
         reads = {name: stream.reads for name, stream in config.streams.items()}
         classes = len(config.label_set.names)
         self.loss = EmotionLoss(reads, classes, label_smoothing, focal, stream_loss)
-        self.confusion = nn.ModuleDict(
-            {
-                f"{stage}_confusion": MulticlassConfusionMatrix(classes, ignore_index=IGNORED)
-                for stage in get_args(Stage)
-            }
-        )
+        # ModuleDict refuses the key "train"
+        self.tallies = nn.ModuleDict({f"{stage}_tally": Tally(classes) for stage in get_args(Stage)})
 
     def configure_callbacks(self) -> list[Callback]:
         """Return what the recipe asks for beside learning."""
@@ -119,6 +124,11 @@ class EmotionClassifier(L.LightningModule):
             )
         if stage != "fit":
             return
+        if self.averaging.kind != "none" and isinstance(self.trainer.strategy, FullySharded):
+            raise ConfigError(
+                f"model.averaging.kind={self.averaging.kind} wants whole weights on each process, and "
+                "trainer.strategy=fsdp2 has parts; use ddp, or leave the average out"
+            )
         self._check_course()
         self._weigh_classes()
         watching = {
@@ -154,6 +164,13 @@ class EmotionClassifier(L.LightningModule):
                 if self.load_weights:
                     self._refuse_random(name, loaded)
                 self.model.encoders[name].requires_grad_(False).eval()  # Lightning leaves each module its mode
+            if isinstance(self.trainer.strategy, FullySharded) and self.trainer.state.fn == "fit":
+                self.trainer.strategy.share_statistics(self.model)
+            shape(self.model, self.compute, self._device_mesh and self._device_mesh["data_parallel"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the epoch adds up to so far, for a checkpoint that is written in the middle of it."""
+        checkpoint[_SO_FAR] = self._tally("train").so_far()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, another preparation or another split.
@@ -182,6 +199,16 @@ class EmotionClassifier(L.LightningModule):
                 f"the checkpoint was trained with another {name}; give the settings of its run, "
                 f"or evaluate it with evaluate.py: {fault}"
             )
+        if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
+            self._tally("train").go_on(checkpoint.get(_SO_FAR, {}))
+
+    def on_train_start(self) -> None:
+        """Let the loader go on in the middle of an epoch.
+
+        Lightning does it where it makes the loader, and passes over it where the course of the rate has asked before
+        how many steps there are.
+        """
+        self.trainer.fit_loop._load_combined_loader_states()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -223,9 +250,23 @@ class EmotionClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the course of its rate."""
-        optimizer = build_optimizer(self.model, self.optim)
+        optimizer = build_optimizer(self.model, self._scaled_optim())
         steps = self.trainer.estimated_stepping_batches  # endless where the course needs no end
         return {"optimizer": optimizer, "lr_scheduler": build_schedule(optimizer, self.optim, steps, self.watch)}
+
+    def _scaled_optim(self) -> OptimConfig:
+        """Return the optimiser's settings with the rate for the clips of a step, and say so where it is another."""
+        trainer = self.trainer
+        size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        clips = size * trainer.world_size * trainer.accumulate_grad_batches
+        factor = self.optim.scale(clips, size)
+        if self.optim.scaling != "none":
+            say(
+                f"note: the learning rate is {self.optim.lr * factor:.3g}, {factor:.3g} times {self.optim.lr:.3g} "
+                f"({self.optim.scaling} scaling): a step takes {clips} clips, and that rate is for "
+                f"{self.optim.reference_batch or size}"
+            )
+        return replace(self.optim, lr=self.optim.lr * factor)
 
     def _refuse_random(self, stream: str, loaded: Collection[str]) -> None:
         """Refuse to freeze what has learned nothing.
@@ -274,20 +315,25 @@ class EmotionClassifier(L.LightningModule):
         assert batch.label is not None, "a data module's batches carry labels"
         output = self.model(batch)
         loss: Tensor = self.loss(output, batch)
-        self._matrix(stage).update(output.logits, main_label(batch.label, batch.mix))
-        clips = int((batch.label != IGNORED).sum()) if stage != "train" else len(batch)
-        self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=stage != "train", on_step=False, on_epoch=True)
+        self._tally(stage).update(output.logits, main_label(batch.label, batch.mix), loss)
+        if stage == "train":
+            self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False)
+        else:
+            clips = int((batch.label != IGNORED).sum())
+            self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=True, on_step=False, on_epoch=True)
         return loss
 
-    def _matrix(self, stage: Stage) -> MulticlassConfusionMatrix:
-        matrix = self.confusion[f"{stage}_confusion"]  # ModuleDict refuses the key "train"
-        assert isinstance(matrix, MulticlassConfusionMatrix)
-        return matrix
+    def _tally(self, stage: Stage) -> Tally:
+        tally = self.tallies[f"{stage}_tally"]
+        assert isinstance(tally, Tally)
+        return tally
 
     def _log_scores(self, stage: Stage) -> None:
         """Score an epoch as evaluate.py does, over the clips of all processes."""
-        matrix = self._matrix(stage)
-        confusion = matrix.compute().cpu().numpy()
-        matrix.reset()
+        tally = self._tally(stage)
+        confusion, loss = tally.compute()
+        tally.reset()
         for name, score in SCORES.items():
-            self.log(f"{stage}/{name}", float(score(confusion)), sync_dist=True)
+            self.log(f"{stage}/{name}", float(score(confusion.cpu().numpy())), sync_dist=True)
+        if stage == "train":
+            self.log("train/loss", loss, sync_dist=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import set_parsing_settings
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -24,6 +25,7 @@ from mmer.training.arguments import one_line, settle_unions
 from mmer.training.callbacks import (
     BestCheckpoint,
     DropLogs,
+    GoodCheckpoints,
     LastCheckpoint,
     SeedSteps,
     TellSplit,
@@ -31,9 +33,11 @@ from mmer.training.callbacks import (
     WriteCard,
 )
 from mmer.training.classifier import EmotionClassifier
+from mmer.training.compute import SyncStatistics
 from mmer.training.data import EmotionDataModule
 from mmer.training.origin import Remember, shares_words
-from mmer.training.say import say
+from mmer.training.say import say, say_each
+from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, sweep
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
 
@@ -84,6 +88,18 @@ class TrainCLI(LightningCLI):
             help="Checkpoint of mmer's to begin from: what fits by name and shape is loaded, and what was and was not "
             "is said. Heads of other classes begin anew.",
         )
+        parser.add_argument(
+            "--keep",
+            type=PositiveInt,
+            default=1,
+            help="Best epochs whose checkpoints are kept: 1 keeps best.ckpt; more keep a file of each beside it.",
+        )
+        parser.add_argument(
+            "--save_every",
+            type=NonNegativeInt,
+            default=0,
+            help="Optimiser steps after which last.ckpt is written within an epoch too; 0 writes it after epochs.",
+        )
         parser.link_arguments("model.config", "data.model", apply_on="instantiate")
         parser.set_defaults({"trainer.default_root_dir": "runs/train"})
         parser.set_defaults({"model.config.fusion": None})  # settle_unions names it; a default's fields would stay
@@ -116,7 +132,7 @@ class TrainCLI(LightningCLI):
             past = Remember(goes_on=self.past)
         else:
             past = Remember(begins={config.init: self.past})
-        told: list[Any] = [past, TellSplit()]
+        told: list[Any] = [past, TellSplit(), WatchChildren()]
         self.trainer_defaults["callbacks"] = told
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
@@ -132,8 +148,13 @@ class TrainCLI(LightningCLI):
             callbacks.append(DropLogs())
         if seed is not None:
             callbacks.append(SeedSteps(seed))
+        callbacks.append(CheckLoss(folder))
         if config.trainer.enable_checkpointing is not False:
-            callbacks += [BestCheckpoint(folder / "checkpoints"), LastCheckpoint(folder / "checkpoints")]
+            kept = folder / "checkpoints"
+            sweep(kept)
+            callbacks += [BestCheckpoint(kept), LastCheckpoint(kept, config.save_every)]
+            callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
+            callbacks.append(EndOnSignal(kept / "last.ckpt"))
         if config.trainer.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if config.oracle:
@@ -159,6 +180,10 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer, with the run's logs unless the config brings its own."""
         config = self.config[self.subcommand]
+        own = self._get(self.config_init, "trainer.plugins") or []
+        kwargs["plugins"] = [*(own if isinstance(own, list) else [own]), AtomicCheckpoints()]
+        if config.trainer.sync_batchnorm:
+            kwargs["plugins"].append(SyncStatistics())
         if config.trainer.logger is None:
             fit = self.subcommand == "fit"
             kwargs["logger"] = _loggers(Path(config.trainer.default_root_dir), config.wandb) if fit else False
@@ -172,9 +197,14 @@ def _seed(seed: bool | int) -> int | None:
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:
     """Return the path of a checkpoint named ``last``, ``best`` or by its path.
 
+    ``auto`` is ``last`` where the run has one, and begins where it has none: one line for every start of a job.
+
     Raises:
         ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
     """
+    if given == "auto" and subcommand == "fit":
+        last = folder / "checkpoints" / "last.ckpt"
+        return str(last) if last.is_file() else None
     if given is None:
         if subcommand != "fit":
             raise ConfigError(f"{subcommand} needs --ckpt_path PATH (or last, or best); a new model has random weights")
@@ -235,7 +265,11 @@ def _has_wandb_key() -> bool:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run ``train.py`` and return its exit code: 0, or 2 after a mistake that one line on standard error explains."""
+    """Run ``train.py`` and return its exit code.
+
+    It is 0, or 2 after a mistake that one line on standard error explains, or 128 and the number of the signal that has
+    ended the training.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # what is frozen is meant to be
@@ -245,5 +279,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:  # a full disk, a folder that may not be written to
         print(f"train.py: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except Ended as ended:
+        say(str(ended))
+        return ended.code
+    except Exception as error:
+        if (line := lost_peer(error)) is None:
+            raise
+        say_each(f"error: {line}")
         return 2
     return 0

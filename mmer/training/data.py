@@ -20,6 +20,7 @@ from mmer.config import AugmentConfig, ModelConfig, SplitConfig
 from mmer.corpora.manifest import Row, listed
 from mmer.corpora.splits import Part, Split, make_split
 from mmer.data.dataset import ClipDataset, Padded, make_layout, settle_worker, usable_rows
+from mmer.data.loader import TrainLoader
 from mmer.data.mixing import Mixer
 from mmer.data.samplers import DrawSampler
 from mmer.data.store import PreparedCorpus
@@ -41,8 +42,9 @@ class EmotionDataModule(L.LightningDataModule):
         sampler: ``shuffled`` draws each training clip once an epoch; ``class_balanced`` and ``speaker_balanced`` draw
             as many clips, every class or every speaker equally often.
         batch_size: Clips in a batch, on each device.
-        workers: Processes that read clips; 0 reads in the training process. Null takes one less than there are cores,
-            8 at most.
+        workers: Processes that read clips for each training process; 0 reads in that process itself. Null takes its
+            share of the cores less one, 8 at most.
+        prefetch: Batches that each of them reads ahead.
     """
 
     def __init__(
@@ -54,10 +56,14 @@ class EmotionDataModule(L.LightningDataModule):
         sampler: SamplerName = "shuffled",
         batch_size: int = 16,
         workers: int | None = None,
+        prefetch: int = 2,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or (workers is not None and workers < 0):
-            raise ConfigError(f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative")
+        for name, size in (("batch_size", batch_size), ("prefetch", prefetch)):
+            if size < 1:
+                raise ConfigError(f"data.{name}={size} must be positive")
+        if workers is not None and workers < 0:
+            raise ConfigError(f"data.workers={workers} must not be negative")
         mixes = augment is not None and (augment.mixup > 0 or augment.cutmix > 0)
         if mixes and "text" in model.reads:
             raise ConfigError("augment.mixup and augment.cutmix mix no words and the model reads text; set both to 0")
@@ -68,8 +74,17 @@ class EmotionDataModule(L.LightningDataModule):
         self.mixes = mixes
         self.sampler = sampler
         self.batch_size = batch_size
+        self.prefetch = prefetch
         self.tokenizer: Tokenizer | None = None  # a checkpoint's, before setup; else the training clips teach one
-        self.workers = min(8, max((os.cpu_count() or 1) - 1, 0)) if workers is None else workers
+        self.wanted_workers = workers
+
+    @property
+    def workers(self) -> int:
+        """Processes that read clips for this one."""
+        if self.wanted_workers is not None:
+            return self.wanted_workers
+        share = (os.cpu_count() or 1) // (self.trainer.num_devices if self.trainer is not None else 1)
+        return min(8, max(share - 1, 0))
 
     def setup(self, stage: str) -> None:
         """Open the folder and deal its speakers.
@@ -103,18 +118,19 @@ class EmotionDataModule(L.LightningDataModule):
         The order, the changes and the mixing come from the run's seed, which is 0 without ``seed_everything``.
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it, for all processes
-        sampler = DrawSampler(self.train, self.groups, seed=seed, processes=self._processes, rank=self._rank)
+        place: dict[str, int] = {"batch_size": self.batch_size, "processes": self._processes, "rank": self._rank}
+        sampler = DrawSampler(self.train, self.groups, seed=seed, **place)
         if self.augment is not None and self.mixes:
             self.mixer = Mixer(self.augment, seed, self._rank)
-        return self._loader(self.train, sampler, drop_last=len(sampler) >= self.batch_size)
+        return TrainLoader(self.train, sampler=sampler, **self._reading())
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """Validation clips, each scored once whatever the number of processes; none without validation speakers."""
-        return [self._loader(Padded(self.validation, self._processes))] if len(self.validation) else []
+        return [self._scoring(self.validation)] if len(self.validation) else []
 
     def test_dataloader(self) -> DataLoader[Clip]:
         """Test clips, each scored once whatever the number of processes."""
-        return self._loader(Padded(self.test, self._processes))
+        return self._scoring(self.test)
 
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Move a batch to the device without waiting for it."""
@@ -123,7 +139,7 @@ class EmotionDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mix the clips of a training batch, where the settings ask for it."""
         if self.mixes and self.trainer is not None and self.trainer.training:
-            return self.mixer(batch, self.trainer.current_epoch)
+            return self.mixer(batch, self.trainer.current_epoch, self.trainer.fit_loop.batch_idx + 1)
         return batch
 
     def _check_streams(self) -> None:
@@ -174,21 +190,21 @@ class EmotionDataModule(L.LightningDataModule):
             case "speaker_balanced":
                 return _speakers(rows)
 
-    def _loader(
-        self, dataset: ClipDataset | Padded, sampler: DrawSampler | None = None, drop_last: bool = False
-    ) -> DataLoader[Clip]:
+    def _scoring(self, dataset: ClipDataset) -> DataLoader[Clip]:
+        return DataLoader(Padded(dataset, self._processes), **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        """Return how every loader reads."""
         cv2.setNumThreads(1)  # before a worker is forked: there, OpenCV would wait for threads that only the parent has
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=self.workers,
-            collate_fn=self.layout.collate,
-            worker_init_fn=settle_worker,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.workers,
+            "prefetch_factor": self.prefetch if self.workers else None,
+            "collate_fn": self.layout.collate,
+            "worker_init_fn": settle_worker,
+            "persistent_workers": self.workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
 
 
 def _speakers(rows: Sequence[Row]) -> NDArray[np.int64]:

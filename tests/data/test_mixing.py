@@ -30,7 +30,7 @@ def make_batch(clips: int = 6) -> Batch:
 
 def mixed(config: AugmentConfig, batch: Batch, seed: int = 0) -> tuple[Batch, torch.Tensor]:
     """A mixture, and what each clip's value should be by its share."""
-    after = Mixer(config, seed)(batch, epoch=0)
+    after = Mixer(config, seed)(batch, epoch=0, number=0)
     assert after.mix is not None and batch.label is not None
     expected = 10 * (after.mix.share * batch.label + (1 - after.mix.share) * after.mix.label)
     return after, expected
@@ -139,9 +139,9 @@ def test_the_batch_that_is_mixed_stays_as_it_was() -> None:
 
 def test_both_of_two_kinds_are_drawn() -> None:
     mixer, cut, blended = Mixer(AugmentConfig(mixup=0.8, cutmix=1.0)), 0, 0
-    for _ in range(20):
+    for number in range(20):
         batch = make_batch()
-        after = mixer(batch, epoch=0)
+        after = mixer(batch, epoch=0, number=number)
         pieces = any(len(clip.unique()) == 2 for clip in after.video)
         cut, blended = cut + pieces, blended + (not pieces)
     assert cut >= 4 and blended >= 4
@@ -149,7 +149,7 @@ def test_both_of_two_kinds_are_drawn() -> None:
 
 def shares(rank: int = 0, epochs: tuple[int, ...] = (0,), seed: int = 0) -> list[float]:
     mixer = Mixer(MIXUP, seed, rank)
-    mixes = [mixer(make_batch(), epoch).mix for epoch in epochs for _ in range(3)]
+    mixes = [mixer(make_batch(), epoch, number).mix for epoch in epochs for number in range(3)]
     return [float(mix.share[0]) for mix in mixes if mix is not None]
 
 
@@ -163,7 +163,7 @@ def test_shares_repeat_with_the_seed_and_differ_by_batch_epoch_and_process() -> 
 
 def test_share_has_the_distribution_that_alpha_says() -> None:
     mixer, batch = Mixer(AugmentConfig(mixup=0.8)), replace(make_batch(2), video=None, video_mask=None)
-    drawn = torch.stack([mixer(batch, 0).mix.share[0] for _ in range(400)])
+    drawn = torch.stack([mixer(batch, 0, number).mix.share[0] for number in range(400)])
     expected = torch.distributions.Beta(0.8, 0.8)
     assert drawn.mean() == pytest.approx(0.5, abs=0.05)
     assert drawn.var() == pytest.approx(float(expected.variance), abs=0.02)

@@ -56,10 +56,32 @@ def test_processes_of_a_shuffled_epoch_have_no_clip_in_common() -> None:
     assert sorted(i for part in parts for i in part) == list(range(40))
 
 
-def test_an_epoch_that_cannot_be_shared_evenly_repeats_as_few_clips_as_can_be() -> None:
-    parts = [indices(10, processes=4, rank=rank) for rank in range(4)]
+@pytest.mark.parametrize("groups", [None, CLASSES])
+def test_the_same_clips_make_a_step_however_many_processes_take_them(groups: np.ndarray | None) -> None:
+    """40 clips in steps of 12: the last 4 are left out, for one process as for three."""
+    alone = [draw.index for draw in DrawSampler(range(40), groups, batch_size=12)]
+    samplers = [DrawSampler(range(40), groups, batch_size=4, processes=3, rank=rank) for rank in range(3)]
+    parts = [[draw.index for draw in sampler] for sampler in samplers]
+    assert len(alone) == 36
+    for step in range(3):
+        together = [clip for part in parts for clip in part[4 * step : 4 * step + 4]]
+        assert sorted(together) == sorted(alone[12 * step : 12 * step + 12])
+
+
+def test_an_only_step_that_cannot_be_shared_evenly_repeats_as_few_clips_as_can_be() -> None:
+    parts = [indices(10, processes=4, rank=rank, batch_size=3) for rank in range(4)]
     assert [len(part) for part in parts] == [3, 3, 3, 3]
     assert sorted(Counter(i for part in parts for i in part).values()) == [1] * 8 + [2] * 2
+
+
+def test_an_epoch_that_was_broken_off_goes_on_where_it_was() -> None:
+    sampler = DrawSampler(range(12), batch_size=2, processes=2, rank=1)
+    sampler.set_epoch(3)
+    whole = list(sampler)
+    sampler.go_on(3, 4)
+    assert list(sampler) == whole[4:] and sampler.taken == 4
+    sampler.set_epoch(4)
+    assert len(list(sampler)) == 6 and sampler.taken == 0, "the next one begins at its beginning"
 
 
 def test_more_processes_than_clips_all_have_something_to_do() -> None:

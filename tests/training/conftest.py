@@ -1,6 +1,16 @@
-"""A small prepared corpus of noise, and a model that trains on it in seconds."""
+"""A small prepared corpus of noise, a model that trains on it in seconds, and processes that do."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +161,116 @@ def voice_config(tiny_config: Path) -> Path:
     config["model"]["config"]["modality_dropout"] = 0.0
     tiny_config.write_text(yaml.safe_dump(config))
     return tiny_config
+
+
+NURSERY = """
+import json, os, sys
+from mmer.training import cli
+import mmer.build, torch
+torch.set_num_threads(1)
+
+for line in sys.stdin:
+    order = json.loads(line)
+    if "wait" in order:
+        print(os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1]), flush=True)
+        continue
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    code = 99
+    try:
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0), os.dup2(log, 1), os.dup2(log, 2)
+        os.environ.update(order["env"])
+        exec(order["before"], {"cli": cli})
+        code = cli.main(order["args"])
+    except SystemExit as error:
+        code = error.code or 0
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training in a process of its own.
+
+    Args:
+        nursery: Where it was born.
+        pid: Its number.
+        log: What it has said.
+    """
+
+    nursery: Nursery
+    pid: int
+    log: Path
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Return its exit code, or minus the signal that has ended it."""
+        return self.nursery.ask({"wait": self.pid})
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def errors(self) -> list[str]:
+        return [line for line in self.said().splitlines() if line.startswith("train.py: ")]
+
+
+class Nursery:
+    """Starts trainings without the seconds that a new interpreter takes to import PyTorch and Lightning."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", NURSERY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+        )
+
+    def ask(self, order: Mapping[str, object]) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def start(self, args: Sequence[str], log: Path, env: Mapping[str, str] | None = None, before: str = "") -> Run:
+        """Begin a training; ``before`` is Python that it runs first, with ``cli`` in its hands."""
+        order = {"args": [str(arg) for arg in args], "log": str(log), "env": dict(env or {}), "before": before}
+        return Run(self, self.ask(order), log)
+
+    def start_all(
+        self, count: int, args: Sequence[str], log: Path, before: str = "", strategy: str = "ddp"
+    ) -> list[Run]:
+        """Begin a training of several processes, as torchrun does."""
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
+        return [
+            self.start(
+                [*args, f"--trainer.strategy={strategy}", f"--trainer.devices={count}"],
+                log.with_name(f"{log.name}.{rank}"),
+                {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                before,
+            )
+            for rank in range(count)
+        ]
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    started = Nursery()
+    yield started
+    assert started.process.stdin is not None
+    with suppress(BrokenPipeError):
+        started.process.stdin.close()
+    started.process.wait()

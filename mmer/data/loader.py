@@ -1,0 +1,57 @@
+"""The loader of training clips, which goes on in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from mmer.batch import Clip
+from mmer.data.samplers import DrawSampler
+from mmer.errors import ConfigError
+
+
+class TrainLoader(DataLoader[Clip]):
+    """A loader over the draws of a :class:`~mmer.data.samplers.DrawSampler`, whose place a checkpoint keeps.
+
+    Its place is what was handed out, not what workers have read ahead. Lightning saves and restores it.
+    """
+
+    handed = 0
+    """Batches of the epoch that were handed out."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches of the epoch, or what is left of it where a checkpoint says how far it was."""
+        self.handed = self.sampler.taken // self._size if isinstance(self.sampler, DrawSampler) else 0
+        for batch in super().__iter__():
+            self.handed += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the epoch is; nothing where Lightning has put another sampler in the place of ours."""
+        if not isinstance(self.sampler, DrawSampler):
+            return {}
+        return {"epoch": self.sampler.epoch, "batches": self.handed, "step": self._size * self.sampler.num_replicas}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where an epoch was broken off; another epoch begins at its beginning.
+
+        Raises:
+            ConfigError: A step takes another number of clips than before, so that the place means nothing.
+        """
+        if not state or not isinstance(self.sampler, DrawSampler):
+            return
+        step, processes = self._size * self.sampler.num_replicas, self.sampler.num_replicas
+        if state["step"] != step and 0 < state["batches"] < len(self):
+            raise ConfigError(
+                f"the checkpoint stopped in the middle of an epoch whose steps take {state['step']} clips, and here "
+                f"they take data.batch_size={self._size} on {processes} processes, {step}; give a batch size and a "
+                f"number of processes whose product is {state['step']}, or go on from the end of an epoch"
+            )
+        self.sampler.go_on(state["epoch"], state["batches"] * self._size)
+
+    @property
+    def _size(self) -> int:
+        assert self.batch_size is not None, "the data module names it"
+        return self.batch_size

@@ -1,0 +1,318 @@
+"""What a training outlives: a signal, a full disk, a loss that is no number, a process that is gone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections import deque
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from torch.distributed import ProcessGroup, Work
+
+from mmer.atomic import replacing
+from mmer.batch import Batch
+from mmer.errors import MmerError
+from mmer.training.say import say_each
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_WRITING = re.compile(r"\.(best|last|epoch-\d+)\.\d+\.ckpt")
+"""Names of checkpoints that were being written when their process was killed."""
+
+
+class NonFiniteError(MmerError):
+    """A loss that is no number."""
+
+
+class Ended(Exception):
+    """A training that was told to end, and has kept how far it was.
+
+    Args:
+        line: What to tell the user.
+        code: The exit code.
+    """
+
+    def __init__(self, line: str, code: int) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints that are there whole or not at all, also after a loss of power or on a full disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place, and then put it there.
+
+        Raises:
+            OSError: The disk is full, or the folder may not be written to.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            try:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except RuntimeError as error:  # how PyTorch says that a file could not be written
+                cause = error.__cause__ or error.__context__
+                if isinstance(cause, OSError):
+                    raise OSError(cause.errno, cause.strerror, str(path)) from error
+                raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder of checkpoints."""
+    for path in folder.glob(".*.ckpt"):
+        if _WRITING.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+class EndOnSignal(Checkpoint):
+    """Keep how far a training is and end it, when SIGTERM or SIGUSR1 asks for it; on SLURM, ask for a new turn.
+
+    A signal is only noted where it arrives, and obeyed behind the next optimiser step: between its two halves the
+    weights would be of no use. All processes end at the same step, whichever was told: they tell each other beside the
+    training, and no GPU is waited for. Behind the last step of an epoch its validation comes first. On SLURM, SIGUSR1
+    (``sbatch --signal``) puts the job back into the queue, as Lightning's own handler does, which would write its
+    checkpoint wherever the signal happens to arrive.
+
+    Args:
+        path: Where to keep it, ``last.ckpt``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked = 0
+        self._group: ProcessGroup | None = None
+        self._told: tuple[Work, Tensor] | None = None
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over from Lightning, which gives them back in the end."""
+        self._listen()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over, and open the processes' own line."""
+        self._listen()
+        if trainer.world_size > 1 and dist.is_available() and dist.is_initialized():
+            self._group = dist.new_group(backend="gloo")
+            # Lightning asks the first process before every step, and waits for the GPU to answer
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """End behind a step, unless it is half of one or the last of its epoch."""
+        asked = self._ask_all()
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if asked and not accumulating and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+            self._end(trainer, asked)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End between two epochs: the first one's checkpoint is written."""
+        if trainer.current_epoch > 0 and (asked := self._ask_all_now()):
+            self._end(trainer, asked)
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = number
+
+    def _ask_all(self) -> int:
+        """Return which signal some process had noted at the step before; all processes find the same."""
+        if self._group is None:
+            return self.asked
+        asked = 0
+        if self._told is not None:
+            work, said = self._told
+            work.wait()
+            asked = int(said)
+        said = torch.tensor(self.asked)
+        work = dist.all_reduce(said, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        assert work is not None
+        self._told = work, said
+        return asked
+
+    def _ask_all_now(self) -> int:
+        before = self._ask_all()
+        return before if self._group is None else max(before, self._ask_all())
+
+    def _end(self, trainer: L.Trainer, number: int) -> None:
+        """Break the training off.
+
+        Raises:
+            Ended: Always.
+        """
+        name = signal.Signals(number).name
+        where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        environment = trainer._accelerator_connector.cluster_environment
+        queued = ""
+        if number == signal.SIGUSR1 and isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            queued = f"; {_requeue()}" if trainer.is_global_zero else ""
+        # a shell's code for it; any but 0 of another process would end the first before it has tidied up
+        raise Ended(
+            f"ended by {name} at {where}: {self.path} goes on with --ckpt_path last, or auto{queued}",
+            128 + number if trainer.is_global_zero else 0,
+        )
+
+
+def _requeue() -> str:
+    """Put this SLURM job back into the queue, and say whether that was possible."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"job {job} could not be put back into the queue: {error}"
+    if done.returncode != 0:
+        return f"job {job} could not be put back into the queue: {done.stderr.strip()}"
+    return f"job {job} is in the queue again"
+
+
+class CheckLoss(Callback):
+    """End a training whose loss is no number, and write down which clips it was.
+
+    On a GPU the loss of a step is looked at when it is known and no step waits for it, one or a few steps later; before
+    a checkpoint is written it is waited for.
+
+    Args:
+        folder: Where ``nonfinite.json`` goes, which has a number behind its name on all processes but the first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._waiting: deque[tuple[Tensor, torch.cuda.Event | None, dict[str, Any]]] = deque()
+        self._keys: tuple[str, ...] = ()
+        self._number = 0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Remember whose loss comes."""
+        self._keys, self._number = batch.key, batch_idx
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        """Look at the losses that are known by now."""
+        where = {
+            "epoch": trainer.current_epoch,
+            "batch": self._number,
+            "step": trainer.global_step,
+            "rank": trainer.global_rank,
+            "clips": list(self._keys),
+        }
+        event = None
+        value = loss.detach()
+        if value.is_cuda:
+            value = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+        self._waiting.append((value, event, where))
+        self._look(wait=False)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep no weights of which nobody knows whether they are numbers."""
+        self._look(wait=True)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the last ones."""
+        self._look(wait=True)
+
+    def _look(self, wait: bool) -> None:
+        while self._waiting:
+            value, event, where = self._waiting[0]
+            if event is not None and wait:
+                event.synchronize()
+            if event is not None and not event.query():  # type: ignore[no-untyped-call]
+                return
+            self._waiting.popleft()
+            if not value.isfinite():
+                self._refuse(float(value), where)
+
+    def _refuse(self, loss: float, where: dict[str, Any]) -> None:
+        rank = where["rank"]
+        path = self.folder / ("nonfinite.json" if rank == 0 else f"nonfinite-{rank}.json")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({**where, "loss": str(loss)}, indent=2) + "\n", encoding="utf-8")
+        raise NonFiniteError(
+            f"the loss is {loss} in epoch {where['epoch'] + 1}, batch {where['batch'] + 1}; its clips are in {path}; "
+            "look at them, or lower model.optim.lr, and go on from the last checkpoint"
+        )
+
+
+def lost_peer(error: BaseException) -> str | None:
+    """Return what to tell the user where a process of a distributed training has lost another, None elsewhere."""
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    if not lost:
+        return None
+    reason = re.sub(r"\s+", " ", re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]))
+    return (
+        f"another process of this training is gone or does not answer ({reason}); it says above why, or was killed; "
+        "go on with --ckpt_path last"
+    )
+
+
+class WatchChildren(Callback):
+    """Say which process is gone where Lightning has started them, and end the training.
+
+    Lightning would end it without a word, and a process that waits for another one on a GPU does not notice by itself.
+    """
+
+    patience = 3.0
+    """Seconds in which a process that notices by itself may say so."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin to watch."""
+        processes = getattr(trainer.strategy.launcher, "procs", [])
+        if processes:
+            threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
+        elif trainer.local_rank and not os.environ.get("TORCHELASTIC_RUN_ID") and "SLURM_PROCID" not in os.environ:
+            threading.Thread(target=self._follow, args=(os.getppid(),), daemon=True).start()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """The training is over, and whoever ends now may."""
+        self._over.set()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """The training is over, and says why itself."""
+        self._over.set()
+
+    def _watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        while not self._over.wait(0.5):
+            if gone := [rank for rank, process in enumerate(processes, 1) if process.poll()]:
+                code = processes[gone[0] - 1].returncode
+                why = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                self._leave(f"error: process {gone[0]} of this training {why}, and the others cannot go on without it")
+
+    def _follow(self, parent: int) -> None:
+        while not self._over.wait(0.5):
+            if os.getppid() != parent:
+                self._leave("error: the first process of this training is gone, and the others cannot go on without it")
+
+    def _leave(self, line: str) -> None:
+        if not self._over.wait(self.patience):
+            say_each(f"{line}; go on with --ckpt_path last")
+            os._exit(2)  # the main thread may wait for the lost one for ever

@@ -1,0 +1,272 @@
+"""A training outlives kills, signals and full disks, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mmer.evaluation.training_log import read_log
+from mmer.training.survive import lost_peer
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+RECORD = """
+def record(self, batch, number, step=cli.EmotionClassifier.training_step):
+    loss = step(self, batch, number)
+    with open({path!r} + f".{{self.global_rank}}", "a") as file:
+        print(self.current_epoch, number, repr(float(loss)), *sorted(batch.key), file=file)
+    return loss
+
+cli.EmotionClassifier.training_step = record
+"""
+"""Writes down the loss and the clips of every step."""
+
+SLOW = """
+import time
+
+def slow(self, batch, number, step=cli.EmotionClassifier.training_step):
+    time.sleep(0.1)
+    return step(self, batch, number)
+
+cli.EmotionClassifier.training_step = slow
+"""
+
+FIRST = """
+def first(self, batch, number, step=cli.EmotionClassifier.training_step):
+    open({path!r}, "w").close()
+    return step(self, batch, number)
+
+cli.EmotionClassifier.training_step = first
+"""
+"""Says that it has begun to learn."""
+
+SIGNAL = """
+import os, signal
+
+def signalled(self, batch, number, step=cli.EmotionClassifier.training_step):
+    if (self.current_epoch, number, self.global_rank) == {place!r}:
+        os.kill(os.getpid(), signal.{name})
+    return step(self, batch, number)
+
+cli.EmotionClassifier.training_step = signalled
+"""
+
+NAN = """
+def nan(self, batch, number, step=cli.EmotionClassifier.training_step):
+    bad = (self.current_epoch, number, self.global_rank) == (1, 2, {rank})
+    return step(self, batch, number) * (float("nan") if bad else 1)
+
+cli.EmotionClassifier.training_step = nan
+"""
+
+
+@pytest.fixture
+def long_config(tiny_config: Path) -> Path:
+    """Three epochs of nine steps, with everything that is drawn at random and has a memory."""
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["averaging"] = {"kind": "ema", "decay": 0.9}
+    config["data"] |= {"batch_size": 2, "augment": {"mixup": 0.5, "cutmix": 0.5}}
+    config["trainer"] |= {"max_epochs": 3, "log_every_n_steps": 1}
+    tiny_config.write_text(yaml.safe_dump(config))
+    return tiny_config
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    for name in ("last", "best"):
+        found, wanted = weights(folder, name), weights(expected, name)
+        torch.testing.assert_close(found["state_dict"], wanted["state_dict"], rtol=0, atol=0)
+        torch.testing.assert_close(found["optimizer_states"], wanted["optimizer_states"], rtol=0, atol=0)
+        assert (found["epoch"], found["global_step"]) == (wanted["epoch"], wanted["global_step"])
+        assert found["lr_schedulers"] == wanted["lr_schedulers"]
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    """What was logged of the epochs, but for what depends on the clock."""
+    log = read_log(folder, "run")
+    return {name: values for name, values in log.items() if name.startswith(("train/", "val/")) and "/c" not in name}
+
+
+def test_twenty_kills_at_random_moments_change_nothing(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    """Every start goes on with the line of the first; what a kill takes is done again, to the same bits."""
+    fit = ["fit", f"--config={long_config}", "--save_every=2", "--trainer.max_epochs=5"]
+    whole = nursery.start([*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
+    assert whole.wait() == 0, whole.said()
+    line, log = [*fit, "--ckpt_path=auto", f"--trainer.default_root_dir={tmp_path / 'killed'}"], tmp_path / "killed.log"
+    step, draw = tmp_path / "step", random.Random(0)
+    for life in range(20):
+        step.unlink(missing_ok=True)
+        run = nursery.start(line, log, before=FIRST.format(path=str(step)))
+        while life % 4 and not step.exists():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.4 if life % 4 else 1.0))  # one in four before its first step, most likely
+        run.send(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, run.said()
+    last = nursery.start(line, log)
+    assert last.wait() == 0, last.said()
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    assert [path.name for path in (tmp_path / "killed/checkpoints").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
+def test_a_signal_keeps_the_step_and_ends(
+    nursery: Any, long_config: Path, tmp_path: Path, name: str, code: int
+) -> None:
+    """What comes after, losses and clips of every step and the log of every epoch, is as if there had been none."""
+    whole = ["fit", f"--config={long_config}", f"--trainer.default_root_dir={tmp_path / 'whole'}"]
+    run = nursery.start(whole, tmp_path / "whole.log", before=RECORD.format(path=str(tmp_path / "whole")))
+    assert run.wait() == 0, run.said()
+    broken = ["fit", f"--config={long_config}", f"--trainer.default_root_dir={tmp_path / 'broken'}"]
+    record = RECORD.format(path=str(tmp_path / "broken"))
+    first = nursery.start(broken, tmp_path / "log", before=record + SIGNAL.format(place=(1, 3, 0), name=name))
+    assert first.wait() == code, first.said()
+    path = tmp_path / "broken/checkpoints/last.ckpt"
+    expected = f"train.py: ended by {name} at epoch 2, step 13: {path} goes on with --ckpt_path last, or auto"
+    assert first.errors()[-1] == expected
+    second = nursery.start([*broken, "--ckpt_path=last"], tmp_path / "log", before=record)
+    assert second.wait() == 0, second.said()
+    assert (tmp_path / "broken.0").read_text() == (tmp_path / "whole.0").read_text()
+    assert_same_run(tmp_path / "broken", tmp_path / "whole")
+    assert scores(tmp_path / "broken") == scores(tmp_path / "whole")
+
+
+def test_half_of_an_accumulated_step_is_not_kept(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    fit = ["fit", f"--config={long_config}", "--trainer.accumulate_grad_batches=4"]
+    run = nursery.start(fit, tmp_path / "log", before=SIGNAL.format(place=(1, 1, 0), name="SIGTERM"))
+    assert run.wait() == 143, run.said()
+    assert "at epoch 2, step 4: " in run.errors()[-1], "three steps of an epoch of nine batches, and the next whole one"
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_waits_for_its_end(
+    nursery: Any, long_config: Path, tmp_path: Path
+) -> None:
+    run = nursery.start(
+        ["fit", f"--config={long_config}"], tmp_path / "log", before=SIGNAL.format(place=(0, 8, 0), name="SIGTERM")
+    )
+    assert run.wait() == 143, run.said()
+    assert "ended by SIGTERM at epoch 2, step 9: " in run.errors()[-1]
+    assert read_log(tmp_path / "run", "run")["val/uar"][0] is not None
+
+
+def test_slurm_is_asked_for_another_turn(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path / "asked"}\n')
+    scontrol.chmod(0o755)
+    slurm = {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "emotions", "SLURM_PROCID": "0"}
+    slurm |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "localhost"}
+    run = nursery.start(
+        ["fit", f"--config={voice_config}", "--trainer.devices=1", "--trainer.num_nodes=1"],
+        tmp_path / "log",
+        {**slurm, "PATH": f"{scontrol.parent}:/usr/bin:/bin"},
+        SIGNAL.format(place=(1, 1, 0), name="SIGUSR1"),
+    )
+    assert run.wait() == 138, run.said()
+    assert run.errors()[-1].endswith("; job 7 is in the queue again")
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_its_clips(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    record = RECORD.format(path=str(tmp_path / "steps"))
+    run = nursery.start(["fit", f"--config={voice_config}"], tmp_path / "log", before=NAN.format(rank=0) + record)
+    assert run.wait() == 2, run.said()
+    path = tmp_path / "run/nonfinite.json"
+    assert run.errors()[-1].startswith(
+        f"train.py: error: the loss is nan in epoch 2, batch 3; its clips are in {path};"
+    )
+    found = json.loads(path.read_text())
+    clips = (tmp_path / "steps.0").read_text().splitlines()[-1].split()[3:]
+    assert sorted(found.pop("clips")) == clips and len(clips) == 4
+    assert found == {"epoch": 1, "batch": 2, "step": 5, "rank": 0, "loss": "nan"}
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run")["state_dict"].values())
+
+
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
+    fit = ["fit", f"--config={voice_config}", "--trainer.max_epochs=1"]
+    assert nursery.start(fit, tmp_path / "log").wait() == 0
+    before = (tmp_path / "run/checkpoints/last.ckpt").read_bytes()
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
+    line = ["fit", f"--config={voice_config}", "--trainer.max_epochs=3", "--ckpt_path=last"]
+    run = nursery.start(line, tmp_path / "log", before=full)
+    assert run.wait() == 2, run.said()
+    assert run.errors()[-1].endswith("best.ckpt: File too large") or run.errors()[-1].endswith(
+        "last.ckpt: File too large"
+    )
+    assert "Traceback" not in run.said()
+    assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_the_best_epochs_are_kept_beside_the_best_and_the_last(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    fit = ["fit", f"--config={voice_config}", "--trainer.max_epochs=5", "--keep=3"]
+    run = nursery.start(fit, tmp_path / "log")
+    assert run.wait() == 0, run.said()
+    names = sorted(path.stem for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names[0] == "best" and names[-1] == "last" and len(names) == 5
+    uar = read_log(tmp_path / "run", "run")["val/uar"]
+    kept = [uar[int(name.removeprefix("epoch-"))] for name in names[1:-1]]
+    assert sorted(kept) == sorted(uar)[-3:]
+
+
+def test_nobody_chooses_epochs_without_validation_speakers(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
+    run = nursery.start(["fit", f"--config={voice_config}", "--keep=2", "--data.split.validation=[]"], tmp_path / "log")
+    assert run.wait() == 2
+    assert "keep=2 chooses epochs on validation speakers and there are none" in run.errors()[-1]
+
+
+def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    """The second is told alone. One process goes on with twice the batch, for a step takes the same clips."""
+    fit = ["fit", f"--config={long_config}", "--data.batch_size=1", "--trainer.max_epochs=2"]
+    fit += ["--data.augment.mixup=0", "--data.augment.cutmix=0"]
+    runs = nursery.start_all(2, fit, tmp_path / "log", SIGNAL.format(place=(1, 2, 1), name="SIGTERM"))
+    assert [run.wait() for run in runs] == [143, 0], runs[0].said()
+    assert runs[0].errors()[-1].startswith("train.py: ended by SIGTERM at epoch 2, step 13: ")
+    refused = nursery.start([*fit, "--ckpt_path=last"], tmp_path / "refused")
+    assert refused.wait() == 2
+    assert "whose steps take 2 clips, and here they take data.batch_size=1 on 1 processes, 1;" in refused.errors()[-1]
+    steps = RECORD.format(path=str(tmp_path / "steps"))
+    alone = nursery.start([*fit, "--ckpt_path=last", "--data.batch_size=2"], tmp_path / "alone", before=steps)
+    assert alone.wait() == 0, alone.said()
+    assert [line.split()[:2] for line in (tmp_path / "steps.0").read_text().splitlines()] == [
+        ["1", str(step)] for step in range(4, 9)
+    ]
+
+
+def test_a_process_whose_peer_is_killed_says_so(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    first, second = nursery.start_all(2, ["fit", f"--config={long_config}"], tmp_path / "log", SLOW)
+    while "metrics.csv" not in {path.name for path in (tmp_path / "run/logs").rglob("*")}:
+        time.sleep(0.1)
+    second.send(signal.SIGKILL)
+    assert second.wait() == -signal.SIGKILL
+    assert first.wait() == 2, first.said()
+    assert first.errors()[-1].startswith("train.py: error: another process of this training is gone or does not answer")
+    assert first.errors()[-1].endswith("go on with --ckpt_path last")
+
+
+def test_a_loss_that_is_no_number_ends_the_other_process_too(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    runs = nursery.start_all(2, ["fit", f"--config={long_config}"], tmp_path / "log", NAN.format(rank=1))
+    assert [run.wait() for run in runs] == [2, 2]
+    assert "another process of this training is gone" in runs[0].errors()[-1]
+    assert "the loss is nan in epoch 2, batch 3; its clips are in" in runs[1].errors()[-1]
+    assert json.loads((tmp_path / "run/nonfinite-1.json").read_text())["rank"] == 1
+
+
+def test_only_a_lost_process_is_called_one() -> None:
+    assert lost_peer(RuntimeError("a bug of ours")) is None
+    gloo = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:1")
+    assert "(Connection closed by peer [::1]:1)" in str(lost_peer(gloo))
