@@ -35,6 +35,7 @@ from mmer.training.callbacks import (
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.compute import SyncStatistics
 from mmer.training.data import EmotionDataModule
+from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
 from mmer.training.say import say, say_each
 from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, sweep
@@ -156,7 +157,7 @@ class TrainCLI(LightningCLI):
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             callbacks.append(EndOnSignal(kept / "last.ckpt"))
         if config.trainer.logger is not False:
-            callbacks.append(LearningRateMonitor("step"))
+            callbacks += [LearningRateMonitor("step"), Gauges()]
         if config.oracle:
             callbacks.append(WatchTest(folder))
         self.trainer_defaults["callbacks"] = callbacks
