@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -95,6 +96,7 @@ class EmotionClassifier(L.LightningModule):
         self.compute = compute
         self.load_weights = True  # False where a checkpoint will bring them
         self.init: Path | None = None  # the checkpoint to begin from
+        self.confused: dict[Stage, NDArray[Any]] = {}  # how often what was taken for what, in the last epoch of each
         reads = {name: stream.reads for name, stream in config.streams.items()}
         classes = len(config.label_set.names)
         self.loss = EmotionLoss(reads, classes, label_smoothing, focal, stream_loss)
@@ -331,9 +333,10 @@ class EmotionClassifier(L.LightningModule):
     def _log_scores(self, stage: Stage) -> None:
         """Score an epoch as evaluate.py does, over the clips of all processes."""
         tally = self._tally(stage)
-        confusion, loss = tally.compute()
+        counts, loss = tally.compute()
         tally.reset()
+        self.confused[stage] = confusion = counts.cpu().numpy()
         for name, score in SCORES.items():
-            self.log(f"{stage}/{name}", float(score(confusion.cpu().numpy())), sync_dist=True)
+            self.log(f"{stage}/{name}", float(score(confusion)), sync_dist=True)
         if stage == "train":
             self.log("train/loss", loss, sync_dist=True)

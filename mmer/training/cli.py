@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import netrc
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
 from mmer.data.store import PreparedCorpus
@@ -39,6 +38,7 @@ from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
 from mmer.training.say import say, say_each
 from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, sweep
+from mmer.training.weights_and_biases import TellWandb, fetch_checkpoint, open_log
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
 
@@ -74,7 +74,13 @@ class TrainCLI(LightningCLI):
             "--wandb",
             type=str | None,
             default=None,
-            help="Weights & Biases project to log to as well; offline where there is no key.",
+            help="Weights & Biases project to log to as well; offline where there is no key. See docs/wandb.md.",
+        )
+        parser.add_argument(
+            "--wandb_clips",
+            type=int,
+            default=32,
+            help="How many validation clips --wandb shows there, with faces and voices; 0 shows nobody.",
         )
         parser.add_argument(
             "--oracle",
@@ -86,8 +92,8 @@ class TrainCLI(LightningCLI):
             "--init",
             type=str | None,
             default=None,
-            help="Checkpoint of mmer's to begin from: what fits by name and shape is loaded, and what was and was not "
-            "is said. Heads of other classes begin anew.",
+            help="Checkpoint of mmer's to begin from, a path or wandb:ENTITY/PROJECT/NAME:ALIAS: what fits by name and "
+            "shape is loaded, and what was and was not is said. Heads of other classes begin anew.",
         )
         parser.add_argument(
             "--keep",
@@ -127,6 +133,8 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
         PreparedCorpus.open(Path(config.data.root))
+        _check_wandb(config)
+        config.init = None if config.init is None else fetch_checkpoint(config.init)
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
         self.past, origin = _past(config.init, config.ckpt_path)
         if config.ckpt_path is not None or self.past is None:
@@ -138,13 +146,17 @@ class TrainCLI(LightningCLI):
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
             return
-        resumes = config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
+        self.resumes = resumes = (
+            config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
+        )
         if not (resumes or config.overwrite) and _free(folder) != folder:
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
         seed = _seed(config.seed_everything)
         callbacks = [*told, WriteCard(seed, past, origin)]
+        if config.wandb is not None:
+            callbacks.append(TellWandb(folder / "checkpoints" / "best.ckpt", config.wandb_clips))
         if config.trainer.logger is None:
             callbacks.append(DropLogs())
         if seed is not None:
@@ -187,16 +199,37 @@ class TrainCLI(LightningCLI):
             kwargs["plugins"].append(SyncStatistics())
         if config.trainer.logger is None:
             fit = self.subcommand == "fit"
-            kwargs["logger"] = _loggers(Path(config.trainer.default_root_dir), config.wandb) if fit else False
+            kwargs["logger"] = self._loggers(Path(config.trainer.default_root_dir), config.wandb) if fit else False
         return super().instantiate_trainer(**kwargs)
+
+    def _loggers(self, folder: Path, project: str | None) -> list[Logger]:
+        """Return a CSV log, and one at Weights & Biases where a project is named."""
+        loggers: list[Logger] = [CSVLogger(folder, name="logs")]
+        if project is not None and not self.config[self.subcommand].trainer.fast_dev_run:
+            written = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            log = open_log(project, folder, goes_on=self.resumes, settings=yaml.safe_load(written))
+            loggers += [] if log is None else [log]
+        return loggers
 
 
 def _seed(seed: bool | int) -> int | None:
     return None if isinstance(seed, bool) else seed
 
 
+def _check_wandb(config: Any) -> None:
+    """Refuse what --wandb cannot do.
+
+    Raises:
+        ConfigError: There are other loggers, or fewer than no clips are to be shown.
+    """
+    if config.wandb_clips < 0:
+        raise ConfigError(f"wandb_clips={config.wandb_clips} must not be negative; 0 shows no clips")
+    if config.wandb is not None and config.trainer.logger is not None:
+        raise ConfigError(f"wandb={config.wandb} and trainer.logger both say where to log; leave one of them out")
+
+
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:
-    """Return the path of a checkpoint named ``last``, ``best`` or by its path.
+    """Return the path of a checkpoint named ``last``, ``best``, by its path or as ``wandb:ENTITY/PROJECT/NAME:ALIAS``.
 
     ``auto`` is ``last`` where the run has one, and begins where it has none: one line for every start of a job.
 
@@ -210,7 +243,8 @@ def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str
         if subcommand != "fit":
             raise ConfigError(f"{subcommand} needs --ckpt_path PATH (or last, or best); a new model has random weights")
         return None
-    path = folder / "checkpoints" / f"{given}.ckpt" if given in ("last", "best") else Path(given)
+    here = given in ("last", "best")
+    path = folder / "checkpoints" / f"{given}.ckpt" if here else Path(fetch_checkpoint(given))
     if not path.is_file():
         raise ConfigError(f"--ckpt_path={given}: there is no file {path}")
     return str(path)
@@ -244,25 +278,6 @@ def _free(folder: Path) -> Path:
     """
     candidates = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
     return next(path for path in candidates if not any((path / "checkpoints").glob("*.ckpt")))
-
-
-def _loggers(folder: Path, project: str | None) -> list[Logger]:
-    """Return a CSV log, and one at Weights & Biases where a project is named."""
-    loggers: list[Logger] = [CSVLogger(folder, name="logs")]
-    if project is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        loggers.append(WandbLogger(project=project, save_dir=folder, offline=not _has_wandb_key()))
-    return loggers
-
-
-def _has_wandb_key() -> bool:
-    """Tell whether Weights & Biases would find a key in the environment or in the user's netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def main(args: Sequence[str] | None = None) -> int:

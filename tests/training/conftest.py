@@ -123,10 +123,9 @@ def quick_trainer(folder: Path) -> dict[str, object]:
     }
 
 
-@pytest.fixture
-def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
-    """A YAML of a very small model on the patchy corpus: 4 speakers train, 1 validates, 1 is tested."""
-    config = {
+def tiny_settings(corpus: Path, folder: Path) -> dict[str, object]:
+    """Settings of a very small model on the patchy corpus: 4 speakers train, 1 validates, 1 is tested."""
+    return {
         "seed_everything": 1,
         "model": {
             "config": {
@@ -141,15 +140,29 @@ def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
             "optim": {"lr": 0.001},
         },
         "data": {
-            "root": str(patchy_corpus),
+            "root": str(corpus),
             "split": {"protocol": "speakers", "validation": [5], "test": ["06"]},
             "batch_size": 4,
             "workers": 0,
         },
-        "trainer": quick_trainer(tmp_path / "run"),
+        "trainer": quick_trainer(folder),
     }
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, patchy_corpus: Path) -> Path:
+    """A YAML of the tiny settings, whose run goes to ``run``."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(tiny_settings(patchy_corpus, tmp_path / "run")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny_run_config(tmp_path_factory: pytest.TempPathFactory, patchy_corpus: Path) -> Path:
+    """The same for a run that the tests of a file share."""
+    folder = tmp_path_factory.mktemp("tiny")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_settings(patchy_corpus, folder / "run")))
     return path
 
 

@@ -270,16 +270,6 @@ def test_a_model_for_use_trains_without_test_speakers(tiny_config: Path) -> None
     assert main(["test", f"--config={tiny_config}", "--data.split.test=[]", "--ckpt_path=best"]) == 2
 
 
-def test_weights_and_biases_is_asked_for_and_offline_without_a_key(
-    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc there
-    assert main(["fit", f"--config={tiny_config}", "--wandb=mmer-test", "--trainer.max_epochs=1"]) == 0
-    (log,) = (tmp_path / "run/wandb").glob("offline-run-*")
-    assert list(log.glob("run-*.wandb"))
-
-
 def test_help_explains_the_settings_in_the_words_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--help"])
