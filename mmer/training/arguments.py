@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 _UNIONS = ("--model.config.fusion", "--model.config.streams")
+_ABOVE = ("--model", "--model.config")
 _NAMES = ("kind", "encoder")
 _DEFAULT = {"kind": "transformer"}
 _MISMATCH = re.compile(
@@ -33,7 +34,7 @@ def settle_unions(args: Sequence[str]) -> list[str]:
     for flag, value in _pairs(args):
         if flag in ("--config", "-c") and value is not None:
             configs.append(value)
-        elif value is not None and flag.startswith(_UNIONS) and not flag.endswith(".help"):
+        elif value is not None and _says_unions(flag, value):
             flags.append((flag, value))
         else:
             rest.append(flag if value is None else f"{flag}={value}")
@@ -52,6 +53,13 @@ def settle_unions(args: Sequence[str]) -> list[str]:
     elif len(read) == 1 and not said:
         return list(args)
     return [*rest[:1], f"--config={yaml.safe_dump(merged, sort_keys=False)}", *rest[1:]]
+
+
+def _says_unions(flag: str, value: str) -> bool:
+    """Tell whether a flag is about streams or fusion, or about all that they are a part of, as a sweep's agent says."""
+    if flag in _ABOVE:
+        return value.lstrip().startswith("{")
+    return flag.startswith(_UNIONS) and not flag.endswith(".help")
 
 
 def one_line(message: str) -> str:

@@ -141,3 +141,10 @@ def test_a_mistake_is_one_line_about_the_kind_that_was_meant(
 def test_one_line_keeps_what_matters_of_a_parsers_message() -> None:
     message = 'Parser key "streams":\n  Does not validate\n  Errors:\n    - Subclasses are disabled\n    - Got value: x'
     assert one_line(message) == 'Parser key "streams": Got value: x'
+
+
+def test_what_is_said_of_all_the_model_at_once_keeps_the_rest_of_a_fusion(tiny_config: Path) -> None:
+    """As wandb agent hands over parameters inside others."""
+    for flag in ("--model.config={'fusion': {'depth': 3}}", "--model={'config': {'fusion': {'depth': 3}}}"):
+        apart = settle_unions(["fit", f"--config={tiny_config}", "--model.config.fusion.depth=3"])
+        assert settle_unions(["fit", f"--config={tiny_config}", flag]) == apart
