@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from mmer.cli.parser import add_degrade, add_device, add_results, add_seeds, check_folder, positive, red
+from mmer.cli.parser import (
+    add_degrade,
+    add_device,
+    add_results,
+    add_seeds,
+    check_folder,
+    ended_by_sigterm,
+    positive,
+    red,
+)
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.corpora.manifest import listed
 from mmer.corpora.protocols import PROTOCOLS
@@ -67,7 +74,7 @@ def _crossval(args: argparse.Namespace) -> int:
     _check(args)
     if args.join:
         return _join(args)
-    from mmer.training.crossval import check_device
+    from mmer.training.devices import check_device
     from mmer.training.plan import begin, merge
 
     plan = _plan(args)
@@ -79,7 +86,7 @@ def _crossval(args: argparse.Namespace) -> int:
     _chosen(args, merge(args.output, plan))  # a wrong number is refused before anything is written
     plan = begin(args.output, plan)
     _warn(plan)
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         return _work(args, plan)
 
 
@@ -216,17 +223,3 @@ def _warn(plan: Plan) -> None:
         print(red(f"mmer crossval: LEAKY split, the scores will be too high: {leak}", sys.stderr), file=sys.stderr)
     for reason in plan.left_out:
         print(f"mmer crossval: left out: {reason}", file=sys.stderr)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Take a request to end, as a cluster sends it, for a Ctrl-C: no child is left behind."""
-
-    def interrupt(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -25,12 +27,43 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviations and explains a mistake on one line."""
 
+    rest: str | None = None
+    """What the words behind ``--`` are called; argparse loses them behind other arguments that have no flag."""
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse what stands before ``--``, where the rest has a name of its own."""
+        words = list(sys.argv[1:] if args is None else args)
+        if self.rest is None or "--" not in words:
+            return super().parse_known_args(words, namespace)
+        end = words.index("--")
+        found, strange = super().parse_known_args(words[:end], namespace)
+        setattr(found, self.rest, words[end + 1 :])
+        return found, strange
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class Terminated(KeyboardInterrupt):
+    """A request to end, as a cluster sends it."""
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Take a request to end for a Ctrl-C: no child is left behind."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic
+from types import MappingProxyType
 
 _LEASHED = "MMER_LEASHED"  # set where standard input is a pipe that the parent holds open as long as it lives
 _PATIENCE = 5.0  # seconds to end in, when asked to
@@ -24,9 +25,17 @@ class Child:
         args: Its arguments.
         log: To which file it says what it has to say.
         threads: How many threads its mathematics have.
+        surroundings: What else it finds in its environment.
     """
 
-    def __init__(self, module: str, args: Sequence[str], log: Path, threads: int) -> None:
+    def __init__(
+        self,
+        module: str,
+        args: Sequence[str],
+        log: Path,
+        threads: int,
+        surroundings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen(
@@ -34,7 +43,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, _LEASHED: "1", "OMP_NUM_THREADS": str(threads)},
+                env={**os.environ, **surroundings, _LEASHED: "1", "OMP_NUM_THREADS": str(threads)},
                 start_new_session=True,  # a Ctrl-C is for the parent, and a signal reaches the whole group
             )
 
@@ -69,6 +78,17 @@ def stop(children: Sequence[Child]) -> None:
         child.demand(signal.SIGKILL)
         child.process.wait()
         child.poll()
+
+
+def share_threads(jobs: int) -> int:
+    """Return how many threads a training has: those that the environment names, or its share of the cores.
+
+    Args:
+        jobs: How many run at once.
+    """
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(named) if named.isdecimal() and int(named) else max(1, cores // jobs)
 
 
 def complaint(text: str) -> str:

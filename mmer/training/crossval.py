@@ -11,7 +11,6 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from mmer.evaluation.measure import measure
 from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_log import read_log
 from mmer.training.child import Child, stop
+from mmer.training.devices import device_flags
 from mmer.training.plan import Plan, Task, train_flags
 from mmer.training.pooled import pool
 
@@ -109,27 +109,6 @@ def write_report(
     with FileLock(folder / ".report.lock"):  # several processes may find at once that everything is finished
         Evaluation(metrics, [system]).write(folder)
     return metrics
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not here, before the first task; the GPU itself is left to the trainings.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    kind, _, number = device.partition(":")
-    here = {"auto": 1, "cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
-    if (number and not number.isdecimal()) or int(number or 0) >= here:
-        raise ConfigError(f"device {device!r} is not available; choose cpu, cuda, cuda:1, ... or auto")
-
-
-def device_flags(device: str) -> list[str]:
-    """Return the flags with which ``train.py`` trains on a device."""
-    kind, _, number = device.partition(":")
-    if device == "auto":
-        return []
-    accelerator = "gpu" if kind == "cuda" else kind
-    return [f"--trainer.accelerator={accelerator}", f"--trainer.devices={f'[{number}]' if number else 1}"]
 
 
 def _begin(plan: Plan, task: Task, device: str) -> _Job | None:

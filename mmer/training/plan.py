@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +21,9 @@ from mmer.data.store import PreparedCorpus
 from mmer.errors import ConfigError, CrossvalError, SplitError
 from mmer.evaluation.degrade import choose_degradations
 from mmer.evaluation.select import learned_from
+from mmer.training.child import share_threads
 from mmer.training.past import read_past
-from mmer.training.settings import protocol_flags, read_settings
+from mmer.training.settings import name_differences, protocol_flags, read_settings
 
 FORMAT = 1
 """Version of plan.json."""
@@ -38,7 +38,6 @@ RESULT = "result.json"
 """What a finished task leaves last."""
 
 _PLAN, _CONFIG = "plan.json", "config.yaml"
-_NAMED = 3  # how many settings a refusal names
 _UNTIL_STOPPED = -1  # as Lightning writes an endless training
 
 
@@ -223,7 +222,7 @@ def make_plan(
         folds=folds,
         left_out=tuple(map(str, empty)),
         extras=extras,
-        threads=_threads(jobs),
+        threads=share_threads(jobs),
         clips=str(describe_folds(corpus.rows, split, dealt)["clips"]),
         prepare=corpus.config,
         settings=settings,
@@ -323,13 +322,6 @@ def _check_past(init: str | None, model: ModelConfig, split: SplitConfig, folds:
                 )
 
 
-def _threads(jobs: int) -> int:
-    """Return how many threads a training has: those that the environment names, or its share of the cores."""
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(named) if named.isdecimal() and int(named) else max(1, cores // jobs)
-
-
 def _merge(folder: Path, held: Plan | None, plan: Plan) -> Plan:
     """Return the plan that a folder holds, with new seeds at its end.
 
@@ -338,17 +330,9 @@ def _merge(folder: Path, held: Plan | None, plan: Plan) -> Plan:
     """
     if held is None:
         return plan
-    before, now = (dict(_flat(_compared(each))) for each in (held, plan))
-    differences = [
-        f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
-        for name in dict.fromkeys((*before, *now))
-        if before.get(name) != now.get(name)
-    ]
-    if differences:
-        more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+    if differences := name_differences(_compared(held), _compared(plan)):
         raise CrossvalError(
-            f"{folder} holds a cross-validation with other settings: {'; '.join(differences[:_NAMED])}{more}; "
-            "give those, or name a new folder"
+            f"{folder} holds a cross-validation with other settings: {differences}; give those, or name a new folder"
         )
     return replace(held, seeds=tuple(dict.fromkeys((*held.seeds, *plan.seeds))))
 
@@ -359,12 +343,3 @@ def _compared(plan: Plan) -> dict[str, Any]:
     del plain["settings"]["data"]["workers"]
     compared = {name: plain[name] for name in ("protocol", "extras", "prepare")}
     return {**compared, "checksum of the clips": plain["clips"], **plain["settings"]}
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield settings by their dotted names."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

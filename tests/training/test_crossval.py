@@ -32,7 +32,8 @@ from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import Degraded, System
 from mmer.training import crossval, fold, plan
 from mmer.training.child import Child, stop
-from mmer.training.crossval import check_device, device_flags, run_tasks
+from mmer.training.crossval import run_tasks
+from mmer.training.devices import check_device, device_flags
 from mmer.training.fold import keep_system
 from mmer.training.plan import Extras, Plan, Task, make_plan, read_plan
 
