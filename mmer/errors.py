@@ -37,6 +37,10 @@ class CrossvalError(MmerError):
     """A cross-validation that cannot go on: a training failed, a fold is missing, a folder holds another one."""
 
 
+class SweepError(MmerError):
+    """A sweep that cannot go on: its study is another's, its trainings all fail, its storage is out of reach."""
+
+
 class ClipError(MmerError):
     """One clip that cannot be read.
 

@@ -66,7 +66,7 @@ def test_only_media_opens_media() -> None:
     assert outside == {"doctor"}  # which looks for codecs and opens nothing
 
 
-@pytest.mark.parametrize("library", ["lightning", "pytorch_lightning", "wandb", "jsonargparse"])
+@pytest.mark.parametrize("library", ["lightning", "pytorch_lightning", "wandb", "jsonargparse", "optuna"])
 def test_only_training_knows_its_trainer(library: str) -> None:
     assert {m for m, names in IMPORTS.items() if imports(names, library) and not m.startswith("training/")} == set()
 
@@ -87,7 +87,7 @@ def loaded_after(statement: str) -> set[str]:
 def test_inference_and_evaluation_load_no_trainer() -> None:
     loaded = loaded_after("import mmer.inference.predictor, mmer.evaluation.evaluate")
     assert "torch" in loaded
-    assert loaded & {"lightning", "lightning_fabric", "pytorch_lightning", "wandb", "jsonargparse"} == set()
+    assert loaded & {"lightning", "lightning_fabric", "pytorch_lightning", "wandb", "jsonargparse", "optuna"} == set()
 
 
 def test_configs_load_no_torch() -> None:

@@ -1,0 +1,44 @@
+"""A training without a network, for sweeps: better and better over four epochs, best where the learning rate is 0.01.
+
+In the sweep's folder, ``orders/NUMBER`` says how a trial ends before its end: ``die``, ``refuse`` or ``reader``.
+"""
+
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from mmer.training.child import follow_parent
+
+EPOCHS = 4
+
+
+def main() -> None:
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv[2:])
+    folder = Path(flags["trainer.default_root_dir"])
+    order = folder.parents[1] / "orders" / folder.name
+    orders = order.read_text().split() if order.exists() else os.environ.get("FAKE_ORDERS", "").split()
+    if "refuse" in orders or os.environ.get("FAKE_REFUSED") == flags["model.optim.lr"]:
+        raise SystemExit("train.py: error: no such thing")
+    if "reader" in orders:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.ckpt").touch()
+    log = folder / "logs/version_0/metrics.csv"
+    log.parent.mkdir(parents=True)
+    lines = [f"epoch,step,{os.environ.get('FAKE_METRIC', 'val/uar')}"]
+    best = math.exp(-abs(math.log10(float(flags["model.optim.lr"])) + 2))
+    for epoch in range(EPOCHS):
+        time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+        if "die" in orders and epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fallen = 0.5 if epoch == EPOCHS - 1 else 1.0  # the last epoch is not the best
+        lines.append(f"{epoch},{epoch},{fallen * (epoch + 1) / EPOCHS * best!r}")
+        log.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    follow_parent()
+    main()

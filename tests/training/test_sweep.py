@@ -1,0 +1,657 @@
+"""Sweeps: shared, resumed, killed in the middle. Trainings are played by a script; one test trains for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread, Timer
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from mmer.errors import ConfigError, SweepError
+from mmer.evaluation.training_log import read_log
+from mmer.training import study as studies
+from mmer.training import sweep as sweeps
+from mmer.training.child import Child
+from mmer.training.devices import find_seats
+from mmer.training.settings import read_several
+from mmer.training.slots import END, SLOT, slot_of
+from mmer.training.study import closing_storage, load_study, make_pruner, name_storage, open_storage, open_study
+from mmer.training.sweep import COMPLAINT, EPOCH, RUN, SweepPlan, make_plan, run_trials
+from mmer.training.sweep_file import Halving, read_sweep
+from mmer.training.sweep_report import best_command, short_names, summarise, write_summary
+from mmer.training.understand import understand
+
+HERE = Path(__file__).parent
+SWEEP: dict[str, Any] = {
+    "program": "train.py",
+    "method": "random",
+    "metric": {"name": "val/uar", "goal": "maximize"},
+    "parameters": {
+        "model.optim.lr": {"distribution": "log_uniform_values", "min": 0.0001, "max": 0.1},
+        "model.config.fusion.depth": {"values": [1, 2, 3]},
+        "model.label_smoothing": {"value": 0.1},
+    },
+    "command": ["${env}", "python", "${program}", "fit", "--config=a.yaml", "--wandb=mmer", "${args}"],
+}
+GRID = {"model.optim.lr": {"values": [0.001, 0.01, 0.1]}, "model.config.fusion.depth": {"min": 1, "max": 2}}
+
+WORKER = """
+import sys
+from pathlib import Path
+from mmer.training import sweep as sweeps
+from mmer.training.study import make_pruner, open_storage, open_study
+from mmer.training.sweep import SweepPlan, run_trials
+from mmer.training.sweep_file import read_sweep
+
+sweeps._PAUSE, sweeps._ROUND = 0.05, 0.2
+file, folder, url, wanted, jobs = sys.argv[1:]
+plan = SweepPlan(read_sweep(Path(file)), module="fake_training")
+storage = open_storage(url or None, Path(folder))
+study = open_study(storage, "s", plan.sweep, make_pruner("none", None, None), 0, plan.definition())
+run_trials(plan, study, storage, Path(folder), wanted=int(wanted), jobs=int(jobs), device="cpu", progress=False)
+"""
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let children find the script that plays a training, and look at them often."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, sys.path)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sweeps, "_PAUSE", 0.02)
+    monkeypatch.setattr(sweeps, "_ROUND", 0.05)
+
+
+def empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return empty(tmp_path / "out")
+
+
+def write_file(folder: Path, **changes: Any) -> Path:
+    path = folder.parent / "s.yaml"
+    path.write_text(yaml.safe_dump({**SWEEP, **changes}, sort_keys=False))
+    return path
+
+
+def make(folder: Path, retries: int = 2, pruner: Any = "none", seed: int = 0, **changes: Any) -> SweepPlan:
+    sweep = read_sweep(write_file(folder, **changes))
+    return SweepPlan(sweep, seed=seed, retries=retries, pruner=pruner, module="fake_training")
+
+
+def begin(plan: SweepPlan, folder: Path, url: str | None = None) -> tuple[Study, Any]:
+    storage = open_storage(url, folder)
+    pruner = make_pruner(plan.pruner, plan.sweep.halving, plan.epochs)
+    return open_study(storage, "s", plan.sweep, pruner, plan.seed, plan.definition()), storage
+
+
+def run(plan: SweepPlan, folder: Path, wanted: int, jobs: int = 1, url: str | None = None) -> Study:
+    study, storage = begin(plan, folder, url)
+    run_trials(plan, study, storage, folder, wanted=wanted, jobs=jobs, device="cpu", progress=False)
+    return study
+
+
+def order(folder: Path, number: int, what: str) -> None:
+    """Tell a trial how to end."""
+    (folder / "orders").mkdir(exist_ok=True)
+    (folder / "orders" / str(number)).write_text(what)
+
+
+def states(study: Study) -> list[str]:
+    return [trial.user_attrs.get(END, trial.state.name.lower()) for trial in study.trials]
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+
+def parameters(trials: Sequence[FrozenTrial]) -> list[tuple[float, int]]:
+    return [(trial.params["model.optim.lr"], trial.params["model.config.fusion.depth"]) for trial in trials]
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start a process that works on the sweep: ``start(wanted, jobs, url, seconds, folder)``."""
+    processes = []
+    file = write_file(folder)
+
+    def started(wanted: int, jobs: int = 1, url: str = "", seconds: float = 0.1, own: Path = folder) -> Any:
+        command = [sys.executable, "-c", WORKER, str(file), str(own), url, str(wanted), str(jobs)]
+        process = subprocess.Popen(command, env={**os.environ, "FAKE_SECONDS": str(seconds)}, stderr=subprocess.PIPE)
+        processes.append(process)
+        return process
+
+    yield started
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def begun(folder: Path) -> list[Path]:
+    return list((folder / "trials").glob("*/logs/version_0/metrics.csv"))
+
+
+def test_a_trial_is_worth_its_best_epoch_and_the_best_command_trains_it_again(folder: Path) -> None:
+    plan = make(folder)
+    study = run(plan, folder, 6, jobs=2)
+    assert states(study) == ["complete"] * 6
+    for trial in study.trials:
+        course = read_log(folder / "trials" / str(trial.number), "")["val/uar"]
+        assert trial.value == max(course) != course[-1]
+        assert trial.intermediate_values == {1: course[0], 2: course[1], 3: trial.value, 4: trial.value}
+        assert trial.user_attrs[EPOCH] == 2
+    summary = summarise(plan, study, folder, storage="study.log", command="mmer sweep s.yaml")
+    write_summary(plan, summary, folder)
+    assert json.loads((folder / "sweep.json").read_text()) == summary
+    assert (folder / "parallel.png").read_bytes().startswith(b"\x89PNG")
+    best = summary["best"]
+    assert (best["number"], best["value"]) == (study.best_trial.number, study.best_value)
+    threads, *words = shlex.split(best["command"])
+    assert threads == "OMP_NUM_THREADS=1"
+    depth, lr = study.best_params["model.config.fusion.depth"], study.best_params["model.optim.lr"]
+    expected = ["fit", "--config=a.yaml", "--model.label_smoothing=0.1", f"--model.optim.lr={lr!r}"]
+    expected += [f"--model.config.fusion.depth={depth}", "--trainer.accelerator=cpu", "--trainer.devices=1"]
+    assert words[words.index("fit") :] == [*expected, f"--trainer.default_root_dir={folder / 'best'}"]
+    assert (summary["finished"], summary["counts"], summary["wanted"]) == (6, {"complete": 6}, 6)
+    assert set(summary["importance"]) == {"model.optim.lr", "model.config.fusion.depth"}
+    assert summary["chance"] is None
+
+
+def test_the_sequence_is_the_same_each_time_and_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    plan = make(folder, method="bayes")
+    whole = run(plan, empty(tmp_path / "whole"), 12)  # beyond the trials that TPE draws at random
+    run(plan, folder, 4)
+    files = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*.csv")}
+    study = run(plan, folder, 12)
+    assert parameters(study.trials) == parameters(whole.trials)
+    assert len(set(parameters(study.trials))) == 12
+    assert len(files) == 4 and all(path.stat().st_mtime_ns == before for path, before in files.items())
+    other = run(replace(plan, seed=1), empty(tmp_path / "other"), 1)
+    assert parameters(other.trials)[0] != parameters(whole.trials)[0]
+
+
+def test_a_grid_is_done_to_its_end_each_point_once_by_two_at_once(folder: Path) -> None:
+    plan = make(folder, method="grid", parameters=GRID)
+    opened = [begin(plan, folder) for _ in range(2)]
+    how = {"wanted": 6, "jobs": 2, "device": "cpu", "progress": False}
+    threads = [Thread(target=run_trials, args=(plan, *each, folder), kwargs=how) for each in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = finished(opened[0][0])
+    assert sorted(parameters(found)) == [(lr, depth) for lr in (0.001, 0.01, 0.1) for depth in (1, 2)]
+    assert [trial.user_attrs[SLOT] for trial in found] == list(range(6))
+
+
+def test_a_training_that_is_killed_is_tried_again_with_the_same_parameters(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order(folder, 1, "die")
+    study = run(make(folder), folder, 4, jobs=2)
+    died = study.trials[1]
+    assert (died.state, died.user_attrs[END]) == (TrialState.FAIL, "died")
+    assert died.user_attrs[COMPLAINT] == "it was ended by SIGKILL"
+    again = [trial for trial in finished(study) if slot_of(trial) == 1]
+    assert parameters(again) == parameters([died])
+    assert sorted(map(slot_of, finished(study))) == [0, 1, 3, 4]  # trial 2 is in the slot of trial 1
+    assert "trial 1 failed: it was ended by SIGKILL; it is tried again; see" in capsys.readouterr().err
+    assert not (folder / "trials/1/checkpoints").exists()
+
+
+def test_a_training_that_dies_each_time_is_given_up_and_another_takes_its_place(folder: Path) -> None:
+    for number in (1, 2, 3):
+        order(folder, number, "die")
+    study = run(make(folder, retries=1), folder, 2)
+    assert states(study) == ["complete", "died", "died", "died", "complete"]
+    assert list(map(slot_of, study.trials)) == [0, 1, 1, 3, 3]
+
+
+def test_a_mistake_is_not_tried_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order(folder, 1, "refuse")
+    study = run(make(folder), folder, 3)
+    assert states(study) == ["complete", "mistake", "complete", "complete"]
+    assert study.trials[1].user_attrs[COMPLAINT] == "no such thing"
+    assert "trial 1 failed: no such thing; see" in capsys.readouterr().err
+
+
+def test_the_same_mistake_twice_before_anything_is_finished_ends_the_sweep(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ORDERS", "refuse")
+    with pytest.raises(SweepError, match="2 trials failed, the last: no such thing; mend the cause and start again"):
+        run(make(folder), folder, 5)
+    monkeypatch.delenv("FAKE_ORDERS")
+    assert len(finished(run(make(folder), folder, 2))) == 2
+
+
+def test_a_metric_that_is_not_logged_is_said_at_the_first_trial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_METRIC", "val/loss")
+    with pytest.raises(SweepError, match="trial 0 logged no val/uar, but val/loss; see "):
+        run(make(folder), folder, 5)
+
+
+@pytest.mark.parametrize("pruner", ["halving", "median", "hyperband"])
+def test_trials_that_are_behind_are_ended_early_and_count_as_finished(
+    folder: Path, pruner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "0.15")
+    monkeypatch.setattr(studies, "_STARTUP", 1)
+    values = {"model.optim.lr": {"values": [0.01, 0.1, 0.03, 0.05, 0.0001]}, "x": {"value": 1}}
+    early = {"type": "hyperband", "min_iter": 1}
+    plan = make(folder, pruner=pruner, method="grid", parameters=values, early_terminate=early)
+    study = run(plan, folder, 5)
+    assert len(finished(study)) == 5
+    pruned = [trial for trial in study.trials if trial.state is TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        assert max(trial.intermediate_values) < 4
+        assert not (folder / "trials" / str(trial.number) / "checkpoints").exists()
+    summary = summarise(plan, study, folder, storage="", command="")
+    assert summary["best"]["params"] == {"model.optim.lr": 0.01}
+    write_summary(plan, summary, folder)
+
+
+def test_pruners_are_what_the_file_says() -> None:
+    assert isinstance(make_pruner("none", None, 9), NopPruner)
+    assert isinstance(make_pruner("median", Halving(2, 3), 9), MedianPruner)
+    assert isinstance(make_pruner("halving", Halving(2, 4), 9), SuccessiveHalvingPruner)
+    assert isinstance(make_pruner("hyperband", Halving(2, 3), None), HyperbandPruner)
+    assert isinstance(make_pruner("hyperband", Halving(20, 3), 9), HyperbandPruner)
+
+
+def test_a_worker_that_is_killed_loses_no_trial(folder: Path, start: Start) -> None:
+    first = start(7, jobs=2, seconds=0.5)
+    wait_for(lambda: len(begun(folder)) >= 2)
+    second = start(7, jobs=2, seconds=0.1)
+    wait_for(lambda: len(begun(folder)) >= 4)
+    first.kill()
+    first.wait()
+    assert second.wait(60) == 0
+    study = load_study(open_storage(None, folder), "s")
+    assert len({slot_of(trial) for trial in finished(study)}) == len(finished(study)) == 7
+    lost = [trial for trial in study.trials if trial.state is TrialState.FAIL and END not in trial.user_attrs]
+    assert lost
+    for trial in lost:
+        again = [each for each in finished(study) if slot_of(each) == slot_of(trial)]
+        assert parameters(again) == parameters([trial])
+    assert not [trial for trial in study.trials if not trial.state.is_finished()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found by /proc")
+def test_children_end_with_their_worker(folder: Path, start: Start) -> None:
+    worker = start(2, seconds=30)
+    wait_for(lambda: bool(list((folder / "trials").glob("*/checkpoints"))))
+    (child,) = children_of(worker.pid)
+    worker.kill()
+    worker.wait()
+    wait_for(lambda: not is_alive(child))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "20")
+    plan = make(folder, retries=0)
+    study, storage = begin(plan, folder)
+    children = []
+
+    class Seen(Child):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            children.append(self)
+
+    monkeypatch.setattr(sweeps, "Child", Seen)
+    timer = Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_trials(plan, study, storage, folder, wanted=2, jobs=2, device="cpu", progress=False)
+    finally:
+        timer.cancel()
+    assert [child.process.returncode for child in children] == [-signal.SIGTERM] * 2
+    assert states(study) == ["interrupted"] * 2
+    monkeypatch.setenv("FAKE_SECONDS", "0")
+    study = run(plan, folder, 2)
+    assert sorted(map(slot_of, finished(study))) == [0, 1]
+    assert parameters(finished(study)) == parameters(study.trials[:2])
+
+
+def test_whoever_comes_too_late_withdraws_his_trial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make(folder)
+    study, storage = begin(plan, folder)
+    study.set_user_attr("trials", 1)
+    worker = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
+    monkeypatch.setattr(sweeps, "alive", lambda slots: [])  # it has not yet seen that the others have begun all
+    study.ask()
+    assert worker._begin()
+    assert states(study) == ["running", "surplus"]
+    assert worker.running == []
+
+
+def test_a_trial_that_was_given_to_another_is_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "0.3")
+    plan = make(folder)
+    study, storage = begin(plan, folder)
+    study.set_user_attr("trials", 1)
+    worker = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
+    assert worker._begin()
+    study.tell(0, state=TrialState.FAIL)  # as others do that have not heard of it for long
+    wait_for(lambda: worker._is_over(worker.running[0]))
+    worker.leave()
+    assert "trial 0 was taken for dead and given to another; this one is dropped" in capsys.readouterr().err
+
+
+def test_a_database_is_told_who_lives_where_no_folder_is_shared(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "HEARTBEAT", 1)
+    monkeypatch.setattr(studies, "GRACE", 1)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    plan = make(folder)
+    study, storage = begin(plan, folder, url)
+    study.set_user_attr("trials", 2)
+    gone = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
+    assert gone._begin()
+    gone.running[0].child.process.wait(60)
+    time.sleep(3.1)  # nobody looks after it; a database counts whole seconds
+    study = run(plan, empty(tmp_path / "elsewhere"), 2, url=url)
+    gone.leave()
+    assert sorted(map(slot_of, finished(study))) == [0, 2]
+    assert parameters([each for each in finished(study) if slot_of(each) == 0]) == parameters(study.trials[:1])
+
+
+def test_what_a_killed_process_wrote_by_half_is_cut_off(folder: Path) -> None:
+    study = run(make(folder), folder, 1)
+    with (folder / "study.log").open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":"a","stu')
+    assert parameters(run(make(folder), folder, 2).trials)[:1] == parameters(study.trials)[:1]
+    assert all(json.loads(line) for line in (folder / "study.log").read_text().splitlines())
+
+
+def test_a_study_with_other_settings_is_refused_by_name(folder: Path) -> None:
+    begin(make(folder), folder)
+    with pytest.raises(SweepError, match="study s was begun with other settings: seed was 0 and is 5; give those, or"):
+        begin(make(folder, seed=5), folder)
+    optuna.create_study(storage=open_storage(None, folder), study_name="strange").ask()
+    plan = make(folder)
+    with pytest.raises(SweepError, match="study strange is not of mmer sweep; give another --study"):
+        open_study(open_storage(None, folder), "strange", replace_goal(plan).sweep, NopPruner(), 0, plan.definition())
+    with pytest.raises(SweepError, match="there is no study none here; begin it without --report"):
+        load_study(open_storage(None, folder), "none")
+
+
+def replace_goal(plan: SweepPlan) -> SweepPlan:
+    return replace(plan, sweep=replace(plan.sweep, goal="minimize"))
+
+
+def test_storages_that_cannot_be_used_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("nonsense", "nosuch://x/y"):
+        with pytest.raises(ConfigError, match=f"--storage {url} is no address of a database that is known; give one"):
+            open_storage(url, folder)
+    monkeypatch.setattr(studies, "_ATTEMPTS", 1)
+    with pytest.raises(SweepError, match=r"--storage sqlite:////no/such/a\.db cannot be used: .*unable to open"):
+        open_storage("sqlite:////no/such/a.db", folder)
+    monkeypatch.setattr(studies, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"postgresql\+psycopg needs psycopg: pip install 'mmer\[postgres\]'"):
+        name_storage("postgresql+psycopg://me:secret@host/db")
+
+
+def test_a_killed_reader_of_clips_is_no_mistake(folder: Path) -> None:
+    order(folder, 0, "reader")
+    study = run(make(folder), folder, 1)
+    assert states(study) == ["died", "complete"]
+    assert "killed by signal" in study.trials[0].user_attrs[COMPLAINT]
+
+
+def test_a_trial_that_wants_several_devices_finds_them_itself(folder: Path) -> None:
+    plan = make(folder)
+    wants = {
+        device: replace(plan, settings={"trainer": {"devices": device}}).on_one_device for device in ("auto", 1, 2)
+    }
+    assert wants == {"auto": True, 1: True, 2: False}
+
+
+def test_passwords_are_not_shown(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--storage postgres://\*\*\*@host/db is no address"):
+        open_storage("postgres://me:secret@host/db", folder)
+    assert name_storage("sqlite://me:secret@host/db") == "sqlite://me:***@host/db"
+
+
+def test_trials_are_dealt_over_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert find_seats("auto") == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert find_seats("cuda") == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    assert find_seats("cuda:1") == find_seats("cpu") == [{}]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert find_seats("auto") == [{}]
+
+
+def test_names_are_as_short_as_they_can_be_told_apart() -> None:
+    names = short_names(["model.optim.lr", "a.depth", "b.depth"])
+    assert names == {"model.optim.lr": "lr", "a.depth": "a.depth", "b.depth": "b.depth"}
+
+
+def test_without_the_program_at_hand_the_command_names_the_module(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    how = {"flags": ["fit", "--x=a b"], "threads": 3}
+    command = best_command(make(folder), how, tmp_path / "best")
+    root = f"--trainer.default_root_dir={tmp_path / 'best'}"
+    assert command == f"OMP_NUM_THREADS=3 python -m mmer.training fit '--x=a b' {root}"
+    (tmp_path / "train.py").touch()
+    assert "python train.py fit" in best_command(make(folder), how, tmp_path / "best")
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """Start a PostgreSQL server of one's own and yield an address in it."""
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed")
+    places = os.pathsep.join([*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"]])
+    initdb, postgres = (shutil.which(name, path=places) for name in ("initdb", "postgres"))
+    if initdb is None or postgres is None:
+        pytest.skip("there is no PostgreSQL server here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = Path(tempfile.mkdtemp(prefix="mmer-postgres-"))  # the folders of pytest are root's alone
+    how: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    if os.getuid() == 0:  # whom the server refuses
+        nobody = pwd.getpwnam("nobody")
+        os.chown(data, nobody.pw_uid, nobody.pw_gid)
+        how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    try:
+        options = ["-A", "trust", "-U", "mmer", "-N", "-D", str(data / "db"), "-E", "UTF8", "--locale=C"]
+        if subprocess.run([initdb, *options], check=False, **how).returncode:
+            pytest.skip("initdb does not work here")
+        command = [postgres, "-D", str(data / "db"), "-h", "127.0.0.1", "-p", str(port), "-k", str(data), "-F"]
+        with subprocess.Popen(command, **how) as server:
+            try:
+                wait_for(lambda: server.poll() is not None or listens(port))
+                if server.poll() is not None:
+                    pytest.skip("the PostgreSQL server does not start here")
+                yield f"postgresql+psycopg://mmer@127.0.0.1:{port}/postgres"
+            finally:
+                server.send_signal(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def listens(port: int) -> bool:
+    import psycopg
+
+    try:
+        with psycopg.connect(f"host=127.0.0.1 port={port} user=mmer dbname=postgres", connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def test_two_processes_started_apart_share_a_study_in_postgresql(
+    postgres: str, folder: Path, tmp_path: Path, start: Start
+) -> None:
+    other = empty(tmp_path / "other")
+    workers = [start(8, jobs=2, url=postgres, own=own) for own in (folder, other)]
+    assert [worker.wait(90) for worker in workers] == [0, 0]
+    with closing_storage(open_storage(postgres, folder)) as storage:
+        found = finished(load_study(storage, "s"))
+    assert sorted(map(slot_of, found)) == list(range(8))
+    assert len(set(parameters(found))) == 8
+    places = Counter(Path(trial.user_attrs[RUN]["folder"]).parents[1].name for trial in found)
+    assert set(places) == {"out", "other"}
+    with pytest.raises(SweepError, match=r"postgres cannot be used: .*connection"):
+        open_storage(postgres.rpartition(":")[0] + ":1/postgres", folder)
+
+
+@pytest.mark.slow
+def test_real_trials_are_trained_and_the_best_command_gives_the_same_score(
+    folder: Path, voice_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    lr = {"model.optim.lr": {"values": [0.003, 0.0001]}}
+    nested = {"model": {"parameters": {"config": {"parameters": {"fusion": {"parameters": {"depth": {"value": 2}}}}}}}}
+    command = ["${env}", "python", "${program}", "fit", f"--config={voice_config}", "--wandb=mmer", "${args}"]
+    file = write_file(folder, method="grid", parameters={**lr, **nested}, command=command)
+    plan = make_plan(file, ["--data.workers=0"])
+    assert plan.settings["model"]["config"]["fusion"]["dim"] == 16  # what the config says beside the depth is kept
+    assert (plan.epochs, plan.chance, plan.pruner) == (2, 1 / 8, "none")
+    study = run(plan, folder, 1)
+    summary = summarise(plan, study, folder, storage="", command="")
+    words = shlex.split(summary["best"]["command"])
+    again = subprocess.run(
+        [sys.executable, "-m", "mmer.training", *words[words.index("fit") :]],
+        env={**os.environ, "OMP_NUM_THREADS": words[0].partition("=")[2]},
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert again.returncode == 0
+    course = read_log(folder / "best", "")
+    assert max(course["val/uar"]) == summary["best"]["value"]
+    assert course["val/loss"] == read_log(folder / "trials" / str(summary["best"]["number"]), "")["val/loss"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_parameter_that_is_no_setting_is_what_train_py_says_of_it(
+    voice_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["fit", f"--config={voice_config}"]
+    assert understand([[*common, "--model.optim.lr=0.01"], [*common, "--model.optim.lr=0.02"]]) == 0
+    assert [each["model"]["optim"]["lr"] for each in json.loads(capsys.readouterr().out)] == [0.01, 0.02]
+    assert understand([common, [*common, "--model.no_such=1"]]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "error: unrecognized arguments: --model.no_such=1" in said.err
+
+
+@pytest.mark.parametrize(
+    ("shown", "code", "message"),
+    [
+        ("", 2, "no such thing"),
+        ("usage: train.py", 0, "a flag is no setting of a training; see python train.py fit --help"),
+        ("[null]", 0, "a flag is no setting of a training"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_one_line(
+    shown: str, code: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.CompletedProcess("", code, shown, "train.py: error: no such thing\n")
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: done)
+    with pytest.raises(ConfigError, match=message):
+        read_several([["fit"]])
+
+
+SETTINGS: dict[str, Any] = {
+    "model": {"config": {"streams": {"voice": {"encoder": "wave_cnn"}}, "labels": "ravdess8"}},
+    "data": {"split": {"protocol": "speakers", "validation": [5], "test": [6]}},
+    "trainer": {"fast_dev_run": False, "enable_checkpointing": None, "logger": None, "max_epochs": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("data", {"split": {"protocol": "speakers", "test": [6]}}, "no validation clips, and a sweep chooses on valid"),
+        ("trainer", {"fast_dev_run": 1}, "leave nothing to choose from"),
+        ("trainer", {"enable_checkpointing": False}, "leave nothing to choose from"),
+        ("trainer", {"logger": False}, "trainer.logger takes the place of the log that a sweep reads; leave it out"),
+        ("model", {"config": {"streams": {"voice": {"encoder": "wave_cnn", "dropout": 2.0}}}}, "dropout=2.0 must lie"),
+    ],
+)
+def test_trials_that_leave_nothing_to_compare_are_refused_before_the_first(
+    part: str, change: dict[str, Any], message: str, folder: Path, patchy_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}
+    settings[part] = {**settings[part], **change}
+    monkeypatch.setattr(sweeps, "read_several", lambda lines: [settings] * len(lines))
+    with pytest.raises(ConfigError, match=message):
+        make_plan(write_file(folder), [])
+
+
+def test_every_sample_is_checked_and_the_file_s_hyperband_is_halving(
+    folder: Path, patchy_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def read(lines: Sequence[list[str]]) -> list[dict[str, Any]]:
+        asked.extend(lines)
+        return [{**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}] * len(lines)
+
+    monkeypatch.setattr(sweeps, "read_several", read)
+    plan = make_plan(write_file(folder, early_terminate={"type": "hyperband", "min_iter": 2}), ["--trainer.x=1"])
+    assert (plan.pruner, plan.epochs, plan.chance) == ("halving", 3, 1 / 8)
+    assert [line[3:] for line in asked] == [
+        ["--model.optim.lr=0.0001", "--model.config.fusion.depth=1", "--trainer.x=1"],
+        ["--model.optim.lr=0.1", "--model.config.fusion.depth=2", "--trainer.x=1"],
+        ["--model.optim.lr=0.0001", "--model.config.fusion.depth=3", "--trainer.x=1"],
+    ]
