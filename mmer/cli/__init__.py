@@ -27,6 +27,7 @@ from mmer.cli import (
     prepare,
     score,
     split,
+    sweep,
     synthesize,
 )
 from mmer.cli.parser import Parser, run
@@ -48,6 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
     predict.add(commands.add_parser("predict", help="recognise the emotion in video and sound files"))
     calibrate.add(commands.add_parser("calibrate", help="make a checkpoint's probabilities mean what they say"))
     crossval.add(commands.add_parser("crossval", help="train and test every fold of a protocol, and report on all"))
+    sweep.add(commands.add_parser("sweep", help="train many settings, and find the best on validation speakers"))
     baseline.add(commands.add_parser("baseline", help="fit and score classical systems under the same protocols"))
     late.add(commands.add_parser("late", help="combine systems into one, fitted on validation speakers alone"))
     features.add(commands.add_parser("features", help="describe every step of a prepared folder's sounds"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import pytest
-import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mmer.training.cli import main
+from mmer.training.sweep_file import read_sweep, show_value
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -44,16 +44,36 @@ def test_every_trial_of_a_sweep_is_understood(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert Path(sweep["program"]).is_file()
-    fixed = [part for part in sweep["command"] if part.startswith("--") or part == "fit"]
-    names, choices = zip(*((name, each["values"]) for name, each in sweep["parameters"].items()), strict=True)
-    for values in product(*choices):
-        trial = [f"--{name}={value}" for name, value in zip(names, values, strict=True)]
+    sweep = read_sweep(path)
+    assert Path(sweep.program).is_file()
+    samples = sweep.samples()
+    points = sweep.points() if sweep.method == "grid" else samples[:2]  # of a span both ends, of a grid everything
+    assert {**points[0], **points[-1]}.keys() == sweep.domains.keys()
+    for params in points:
         with pytest.raises(SystemExit, match="0"):
-            main([*fixed, *trial, "--print_config"])
+            main([*sweep.flags(params), "--print_config"])
         shown = capsys.readouterr().out
-        assert all(f"{name.rpartition('.')[2]}: {value}" in shown for name, value in zip(names, values, strict=True))
+        assert all(f"{name.rpartition('.')[2]}: {show_value(value)}" in shown for name, value in params.items())
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_agent_of_weights_and_biases_would_run_the_same(path: Path) -> None:
+    sweep = read_sweep(path)
+    for params in sweep.samples():
+        theirs = create_sweep_command_args({"args": {name: {"value": value} for name, value in params.items()}})
+        words = [word for each in sweep.command for word in (theirs["args"] if each == "${args}" else [each])]
+        assert [number(word) for word in words if not word.startswith("--wandb")] == [
+            number(word) for word in sweep.flags(params)
+        ]
+
+
+def number(word: str) -> tuple[str, str | float]:
+    """Return a flag and its value, however it is written."""
+    name, _, value = word.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
