@@ -37,7 +37,7 @@ from mmer.training.data import EmotionDataModule
 from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
 from mmer.training.say import say, say_each
-from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, sweep
+from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, remove_unfinished
 from mmer.training.weights_and_biases import TellWandb, fetch_checkpoint, open_log
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
@@ -164,7 +164,7 @@ class TrainCLI(LightningCLI):
         callbacks.append(CheckLoss(folder))
         if config.trainer.enable_checkpointing is not False:
             kept = folder / "checkpoints"
-            sweep(kept)
+            remove_unfinished(kept)
             callbacks += [BestCheckpoint(kept), LastCheckpoint(kept, config.save_every)]
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             callbacks.append(EndOnSignal(kept / "last.ckpt"))
@@ -231,14 +231,15 @@ def _check_wandb(config: Any) -> None:
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:
     """Return the path of a checkpoint named ``last``, ``best``, by its path or as ``wandb:ENTITY/PROJECT/NAME:ALIAS``.
 
-    ``auto`` is ``last`` where the run has one, and begins where it has none: one line for every start of a job.
+    ``auto`` is ``last`` where the run has one, and begins where it has none: one line for every start of a job. A run
+    that was killed between the two checkpoints of its first epoch has ``best`` alone.
 
     Raises:
         ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
     """
     if given == "auto" and subcommand == "fit":
-        last = folder / "checkpoints" / "last.ckpt"
-        return str(last) if last.is_file() else None
+        kept = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+        return next((str(path) for path in kept if path.is_file()), None)
     if given is None:
         if subcommand != "fit":
             raise ConfigError(f"{subcommand} needs --ckpt_path PATH (or last, or best); a new model has random weights")

@@ -76,7 +76,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def sweep(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes were writing into a folder of checkpoints."""
     for path in folder.glob(".*.ckpt"):
         if _WRITING.fullmatch(path.name):

@@ -59,6 +59,12 @@ def signalled(self, batch, number, step=cli.EmotionClassifier.training_step):
 cli.EmotionClassifier.training_step = signalled
 """
 
+KILL = """
+import os, signal
+cli.LastCheckpoint.on_train_epoch_end = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Where last.ckpt would be written for the first time."""
+
 NAN = """
 def nan(self, batch, number, step=cli.EmotionClassifier.training_step):
     bad = (self.current_epoch, number, self.global_rank) == (1, 2, {rank})
@@ -117,6 +123,21 @@ def test_twenty_kills_at_random_moments_change_nothing(nursery: Any, long_config
     assert last.wait() == 0, last.said()
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
     assert [path.name for path in (tmp_path / "killed/checkpoints").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_kill_between_the_checkpoints_of_the_first_epoch_changes_nothing(
+    nursery: Any, long_config: Path, tmp_path: Path
+) -> None:
+    fit = ["fit", f"--config={long_config}", "--ckpt_path=auto", "--trainer.max_epochs=2"]
+    whole = nursery.start([*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
+    assert whole.wait() == 0, whole.said()
+    line = [*fit, f"--trainer.default_root_dir={tmp_path / 'killed'}"]
+    first = nursery.start(line, tmp_path / "log", before=KILL)
+    assert first.wait() == -signal.SIGKILL, first.said()
+    assert [path.name for path in (tmp_path / "killed/checkpoints").iterdir()] == ["best.ckpt"]
+    second = nursery.start(line, tmp_path / "log")
+    assert second.wait() == 0, second.said()
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
