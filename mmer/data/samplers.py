@@ -19,10 +19,12 @@ class Draw:
     Args:
         index: Its place in the data set.
         seed: What the random changes to it are drawn with; every draw of a run has its own.
+        ahead: Shards to fetch meanwhile, for clips that are drawn later.
     """
 
     index: int
     seed: int
+    ahead: tuple[int, ...] = ()
 
 
 class DrawSampler(DistributedSampler[Draw]):
