@@ -26,6 +26,7 @@ from mmer.cli import (
     predict,
     prepare,
     score,
+    shards,
     split,
     sweep,
     synthesize,
@@ -45,6 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
     manifest.add(commands.add_parser("manifest", help="list the clips of one corpus or several in one table"))
     faces.add(commands.add_parser("faces", help="show what the face detector makes of some videos"))
     prepare.add(commands.add_parser("prepare", help="crop faces and resample sound once, before training"))
+    shards.add(commands.add_parser("shards", help="write a prepared folder as shards, to stream from an object store"))
     split.add(commands.add_parser("split", help="show and write the folds of a protocol: who trains, who is tested"))
     predict.add(commands.add_parser("predict", help="recognise the emotion in video and sound files"))
     calibrate.add(commands.add_parser("calibrate", help="make a checkpoint's probabilities mean what they say"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mmer.calibration import CalibrationMethod
 from mmer.cli.parser import add_format, add_inference, red
+from mmer.data.store import as_root
 from mmer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="abstain below a probability, so that of the answers that are left this share is right, as 0.8",
     )
     parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
-    parser.add_argument("--data.root", dest="root", type=Path, help="prepared folder, if not the one it was trained on")
+    parser.add_argument("--data.root", dest="root", type=as_root, help="prepared folder, if not its own")
     parser.add_argument("--output", type=Path, metavar="NEW.ckpt", help="file to write, if not the checkpoint itself")
     add_format(parser, "the numbers")
     add_inference(parser)

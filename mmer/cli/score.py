@@ -23,6 +23,7 @@ from mmer.cli.parser import (
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.config import SplitConfig
 from mmer.corpora.protocols import PROTOCOLS
+from mmer.data.store import as_root
 from mmer.errors import ConfigError
 
 if TYPE_CHECKING:  # they load torch, and --help is quick
@@ -79,7 +80,7 @@ def _add_clips(parser: argparse.ArgumentParser) -> None:
         "on which clips checkpoints are scored",
         "Without a protocol: a part of each checkpoint's own split, or all of a corpus that it has never seen.",
     )
-    clips.add_argument("--data.root", type=Path, metavar="DIR", help="prepared folder, if another one")
+    clips.add_argument("--data.root", type=as_root, metavar="DIR", help="prepared folder or shards, if another one")
     clips.add_argument("--data.part", choices=("train", "validation", "test"), default="test", help="part of the split")
     clips.add_argument("--data.split.protocol", metavar="NAME", help=f"another split: {PROTOCOLS}")
     clips.add_argument("--data.split.fold", type=positive, help="its fold, from 1")

@@ -30,6 +30,7 @@ from mmer.config.model import ModelConfig, StreamConfig
 from mmer.config.optim import AveragingConfig, OptimConfig
 from mmer.config.plain import from_plain, to_plain
 from mmer.config.prepare import PrepareConfig
+from mmer.config.shards import ShardConfig
 from mmer.config.split import SplitConfig
 from mmer.config.temporal import LSTMConfig, SelfAttentionConfig, TemporalConfig
 from mmer.config.text import TextConfig, TextHFConfig
@@ -60,6 +61,7 @@ __all__ = [
     "PrepareConfig",
     "ResNet3DConfig",
     "SelfAttentionConfig",
+    "ShardConfig",
     "SpecAugmentConfig",
     "SpeechConfig",
     "SpeechVariant",

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from zlib import crc32
 
@@ -180,8 +180,30 @@ class PreparedClip:
             ClipError: The file is missing or damaged.
         """
         try:
-            return cls._of(_Stored(path), key, path, modalities)
+            with path.open("rb") as file:
+                stored = _Stored(file)
+            return cls._of(stored, key, path, modalities)
         except (OSError, ValueError, KeyError, struct.error, BadZipFile) as error:
+            raise _unreadable(key, path, error) from error
+
+    @classmethod
+    def read(cls, data: memoryview, key: str, path: Path, modalities: Sequence[str] | None = None) -> PreparedClip:
+        """Read a clip of a shard, as :meth:`load` reads a file of its own.
+
+        Args:
+            data: The bytes of its file; frames stay where they are and are read as they are asked for.
+            key: Its key, for errors.
+            path: The shard, for errors.
+            modalities: What to read; None reads everything, and checks every byte.
+
+        Raises:
+            ClipError: The bytes are damaged.
+        """
+        try:
+            with _View(data) as file:
+                stored = _Stored(file, data)
+            return cls._of(stored, key, path, modalities)
+        except (ValueError, KeyError, struct.error, BadZipFile) as error:
             raise _unreadable(key, path, error) from error
 
     @classmethod
@@ -213,13 +235,14 @@ class _Stored:
     ``numpy.load`` would read all of the frames to give a part of them.
 
     Args:
-        path: The file.
+        file: The file.
+        data: Its bytes, where they are at hand; None maps the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file, ZipFile(file) as archive:
+    def __init__(self, file: BinaryIO | _View, data: memoryview | None = None) -> None:
+        with ZipFile(cast(BinaryIO, file)) as archive:
             self.names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            self.data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self.data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if data is None else data
 
     def read(self, name: str) -> NDArray[Any]:
         """Return an array in memory of its own, after a check of all its bytes."""
@@ -249,6 +272,41 @@ class _Stored:
         return data
 
 
+class _View(io.RawIOBase):
+    """Bytes in memory as a file, of which nothing is copied but what is read; ``io.BytesIO`` would copy all.
+
+    Args:
+        data: The bytes.
+    """
+
+    def __init__(self, data: memoryview) -> None:
+        super().__init__()
+        self.data, self.place = data, 0
+
+    def seekable(self) -> bool:
+        """Tell that any place can be read."""
+        return True
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: len(self.data)}[whence]
+        if start + offset < 0:
+            raise ValueError(f"{start + offset} is before the beginning")
+        self.place = start + offset
+        return self.place
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read from the place on."""
+        end = len(self.data) if size is None or size < 0 else self.place + size
+        found = bytes(self.data[self.place : end])
+        self.place += len(found)
+        return found
+
+
 def _header_length(data: memoryview) -> int:
     """Return where the values of an array begin in its ``.npy`` file, of version 1 as ``savez`` writes ours."""
     (length,) = _HEADER.unpack_from(data)
@@ -268,4 +326,6 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _unreadable(key: str, path: Path | None, error: Exception) -> ClipError:
     """Return the error of a prepared clip that is missing or damaged."""
+    if path is not None and path.suffix == ".tar":
+        return ClipError(key, path, f"the prepared clip is unreadable ({error}); delete the shard and write it again")
     return ClipError(key, path, f"the prepared clip is unreadable ({error}); delete it and prepare again")

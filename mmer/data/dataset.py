@@ -20,7 +20,8 @@ from mmer.corpora.manifest import Row
 from mmer.data.clip import PreparedClip
 from mmer.data.cut import cut, windows
 from mmer.data.samplers import Draw
-from mmer.data.store import PreparedCorpus, clip_path
+from mmer.data.shards import ShardedCorpus, ShardFiles
+from mmer.data.store import PreparedCorpus, clip_path, is_stored
 from mmer.data.transforms import AudioAugment, VideoAugment, draw_shift, draw_speed
 from mmer.emotions import LabelSet
 from mmer.errors import ConfigError
@@ -90,13 +91,35 @@ class Strings:
         return self.block[start : self.ends[index]].tobytes().decode()
 
 
+class ClipFiles:
+    """The clips of a prepared folder, each a file.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def load(self, index: int, key: str, modalities: Sequence[str]) -> PreparedClip:
+        """Read a clip, as much of it as a model reads.
+
+        Raises:
+            ClipError: Its file is missing or damaged.
+        """
+        return PreparedClip.load(clip_path(self.root, key), key, modalities)
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """There is nothing to fetch."""
+
+
 class ClipDataset(Dataset[Clip]):
     """The clips of some rows, each cut to the model's window.
 
     An index gives a clip as it is, always the same; a :class:`Draw` gives it changed at random under the draw's seed.
 
     Args:
-        corpus: The prepared folder.
+        corpus: The prepared folder, or one of shards.
         rows: Which of its clips, in the order of the data set.
         model: What the model reads, and its labels.
         augment: How a draw changes its clip; None leaves it as it is.
@@ -115,12 +138,12 @@ class ClipDataset(Dataset[Clip]):
         augment: AugmentConfig | None = None,
         tokenizer: Tokenizer | None = None,
     ) -> None:
+        self.files = ShardFiles(corpus, rows) if isinstance(corpus, ShardedCorpus) else ClipFiles(corpus.root)
         for name, width in model.widths.items():
-            _check_width(corpus.root, rows, name, width)
-        self.root = corpus.root
+            _check_width(corpus.root, self.files, rows, name, width)
         self.size = corpus.config.size
         self.keys = Strings(row.key for row in rows)
-        self.on_disk = np.array([_is_stored(row) for row in rows], bool)
+        self.on_disk = np.array([is_stored(row) for row in rows], bool)
         self.texts = Strings(row.text or "" for row in rows) if "text" in model.reads else None
         known = {label: model.label_set.index(label) for label in {row.label for row in rows if row.label is not None}}
         classes = [None if row.label is None else known[row.label] for row in rows]
@@ -156,6 +179,8 @@ class ClipDataset(Dataset[Clip]):
 
     def _clip(self, item: int | Draw, out: Tensor | None = None) -> Clip:
         index, seed = (item.index, item.seed) if isinstance(item, Draw) else (item, None)
+        if isinstance(item, Draw) and item.ahead:
+            self.files.expect(item.ahead)
         prepared, key = self.read(index), self.keys[index]
         if seed is None or self.augment is None:
             return self._labelled(cut(prepared, self.clip, key, self.tokenizer, out=out), index)
@@ -187,8 +212,7 @@ class ClipDataset(Dataset[Clip]):
         return None if found is None else found.numpy()
 
     def _load(self, index: int, reads: Sequence[str]) -> PreparedClip:
-        key = self.keys[index]
-        return PreparedClip.load(clip_path(self.root, key), key, reads)
+        return self.files.load(index, self.keys[index], reads)
 
     def class_counts(self, num_classes: int) -> list[int]:
         """Return how many clips each class has."""
@@ -261,21 +285,16 @@ class Windows(Dataset[list[Clip]]):
         return windows(dataset.read(index), dataset.clip, dataset.keys[index], dataset.tokenizer)
 
 
-def _is_stored(row: Row) -> bool:
-    """Tell whether a prepared clip has a file: words alone have none."""
-    return row.video is not None or row.audio is not None or "features" in row.extra
-
-
-def _check_width(root: Path, rows: Sequence[Row], name: str, width: int) -> None:
+def _check_width(root: Path, files: ClipFiles | ShardFiles, rows: Sequence[Row], name: str, width: int) -> None:
     """Look at the first clip that has a precomputed stream; the preparation saw to it that all are as wide.
 
     Raises:
         ConfigError: The model's config says another width.
     """
-    row = next((row for row in rows if row.has(name)), None)
-    if row is None:
+    index = next((index for index, row in enumerate(rows) if row.has(name)), None)
+    if index is None:
         return
-    found = PreparedClip.load(clip_path(root, row.key), row.key, (name,)).features[name].shape[1]
+    found = files.load(index, rows[index].key, (name,)).features[name].shape[1]
     if found != width:
         raise ConfigError(
             f"the features {name} of {root} are {found} wide and the config says {width}; set width: {found}"

@@ -18,6 +18,9 @@ from mmer.errors import CheckpointError, CorpusError
 FORMAT = 2
 """Version of the prepared folder; a folder of another version is refused."""
 
+PLACES = "clips.csv"
+"""Where each clip lies in a folder of shards, finished or not; a prepared folder has no such file."""
+
 _SETTINGS = "prepare.json"
 _LONGEST_NAME = 200  # bytes, so that a temporary name fits a file system's 255
 _MATTERS: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +28,7 @@ _MATTERS: Mapping[str, tuple[str, ...]] = {
     "audio": ("sample_rate",),
     "text": ("transcripts", "whisper_model"),
 }
+_URL = re.compile(r"[a-z][a-z0-9+]*://|local:")
 _UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f]|^\.')
 
 
@@ -64,8 +68,10 @@ class PreparedCorpus:
         """Read a prepared folder's manifest and settings.
 
         Raises:
-            CorpusError: The folder is missing, was not finished, or was made by another version.
+            CorpusError: The folder is missing, was not finished, was made by another version, or holds shards.
         """
+        if (root / PLACES).is_file():
+            raise CorpusError(f"{root} holds shards; give the prepared folder that they were written from")
         settings = read_settings(root)
         manifest = root / "manifest.csv"
         if settings is None or not manifest.is_file():
@@ -79,6 +85,21 @@ class PreparedCorpus:
             return []
         with path.open(newline="", encoding="utf-8") as file:
             return [line.get("reason") or "unknown" for line in csv.DictReader(file)]
+
+
+def is_url(root: str | Path) -> bool:
+    """Tell whether a corpus lies in an object store."""
+    return isinstance(root, str) and (_URL.match(root) is not None)
+
+
+def as_root(text: str) -> str | Path:
+    """Return where a corpus lies: a folder, or the URL of one."""
+    return text if is_url(text) else Path(text)
+
+
+def is_stored(row: Row) -> bool:
+    """Tell whether a prepared clip has a file: words alone have none."""
+    return row.video is not None or row.audio is not None or "features" in row.extra
 
 
 def clip_path(root: Path, key: str) -> Path:

@@ -48,7 +48,7 @@ class Fit:
 
 def calibrate_checkpoint(
     checkpoint: Path,
-    root: Path | None = None,
+    root: str | Path | None = None,
     *,
     method: CalibrationMethod = "temperature",
     precision: float | None = None,
@@ -61,7 +61,7 @@ def calibrate_checkpoint(
 
     Args:
         checkpoint: The checkpoint; a calibration that it has already does not matter.
-        root: The prepared folder; None takes the one it was trained on.
+        root: The prepared folder or the shards; None takes the one it was trained on.
         method: Which correction.
         precision: Share of right answers that is wanted of those that are not withheld; None never abstains.
         device: Where the model runs.

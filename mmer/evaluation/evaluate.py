@@ -17,7 +17,8 @@ from mmer.config import SplitConfig
 from mmer.corpora.manifest import Row
 from mmer.corpora.splits import Part
 from mmer.data.dataset import ClipDataset, make_layout
-from mmer.data.store import PreparedCorpus, changes
+from mmer.data.shards import open_corpus
+from mmer.data.store import PreparedCorpus, as_root, changes
 from mmer.errors import ConfigError, CorpusError
 from mmer.evaluation.about import describe_abstention, describe_calibration, describe_checkpoint
 from mmer.evaluation.degrade import choose_degradations
@@ -33,7 +34,7 @@ from mmer.model import EmotionModel
 
 def evaluate_checkpoint(
     checkpoint: Path,
-    root: Path | None = None,
+    root: str | Path | None = None,
     part: Part = "test",
     *,
     name: str | None = None,
@@ -50,7 +51,7 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: The checkpoint.
-        root: The prepared folder; None takes the one it was trained on.
+        root: The prepared folder or the shards; None takes the one it was trained on.
         part: Which part of the split to score.
         name: What the report calls it; None takes the name of its run.
         split: Another split than the checkpoint's own.
@@ -72,7 +73,7 @@ def evaluate_checkpoint(
     model, card = read_checkpoint(checkpoint)
     card = replace(card, calibration=None) if raw else card
     degradations = choose_degradations(degrade, card.model.reads)
-    corpus = PreparedCorpus.open(root or Path(card.root))
+    corpus = open_corpus(root or as_root(card.root))
     if differences := changes(card.prepare, corpus.config, card.model.reads):
         raise CorpusError(f"{corpus.root} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
     chosen = select_clips(corpus, card, part, split)

@@ -197,7 +197,7 @@ class WriteCard(Callback):
             model=pl_module.config,
             prepare=data.corpus.config,
             split=data.split_config,
-            root=str(data.root.resolve()),
+            root=data.root if isinstance(data.root, str) else str(data.root.resolve()),
             seed=self.seed,
             epoch=trainer.current_epoch,
             versions=versions(),

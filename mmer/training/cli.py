@@ -18,7 +18,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
-from mmer.data.store import PreparedCorpus
+from mmer.config import ShardConfig
+from mmer.data.shards import open_corpus
+from mmer.data.store import as_root
 from mmer.errors import ConfigError, MmerError
 from mmer.training.arguments import one_line, settle_unions
 from mmer.training.callbacks import (
@@ -132,7 +134,7 @@ class TrainCLI(LightningCLI):
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
-        PreparedCorpus.open(Path(config.data.root))
+        open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         _check_wandb(config)
         config.init = None if config.init is None else fetch_checkpoint(config.init)
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))

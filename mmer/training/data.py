@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -16,14 +15,15 @@ from torch.utils.data import DataLoader
 
 from mmer.batch import Batch, Clip, Layout
 from mmer.build import build_tokenizer
-from mmer.config import AugmentConfig, ModelConfig, SplitConfig
+from mmer.config import AugmentConfig, ModelConfig, ShardConfig, SplitConfig
 from mmer.corpora.manifest import Row, listed
 from mmer.corpora.splits import Part, Split, make_split
 from mmer.data.dataset import ClipDataset, Padded, make_layout, settle_worker, usable_rows
 from mmer.data.loader import TrainLoader
 from mmer.data.mixing import Mixer
-from mmer.data.samplers import DrawSampler
-from mmer.data.store import PreparedCorpus
+from mmer.data.shards import open_corpus
+from mmer.data.store import as_root
+from mmer.data.streaming import build_sampler
 from mmer.errors import ConfigError, SplitError
 from mmer.tokenizer import Tokenizer
 
@@ -32,11 +32,11 @@ SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]
 
 
 class EmotionDataModule(L.LightningDataModule):
-    """The clips of a prepared folder, split by speaker.
+    """The clips of a prepared folder or of shards, split by speaker.
 
     Args:
         model: The model that reads them; ``train.py`` takes it from ``model.config``.
-        root: The prepared folder.
+        root: The prepared folder; or a folder of shards, or its URL in an object store, as ``mmer shards`` writes it.
         split: Who trains, who validates, who is tested.
         augment: Random changes to training clips; null leaves them as they are.
         sampler: ``shuffled`` draws each training clip once an epoch; ``class_balanced`` and ``speaker_balanced`` draw
@@ -45,6 +45,7 @@ class EmotionDataModule(L.LightningDataModule):
         workers: Processes that read clips for each training process; 0 reads in that process itself. Null takes its
             share of the cores less one, 8 at most.
         prefetch: Batches that each of them reads ahead.
+        shards: How shards are read.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EmotionDataModule(L.LightningDataModule):
         batch_size: int = 16,
         workers: int | None = None,
         prefetch: int = 2,
+        shards: ShardConfig = ShardConfig(),  # noqa: B008
     ) -> None:
         super().__init__()
         for name, size in (("batch_size", batch_size), ("prefetch", prefetch)):
@@ -68,7 +70,8 @@ class EmotionDataModule(L.LightningDataModule):
         if mixes and "text" in model.reads:
             raise ConfigError("augment.mixup and augment.cutmix mix no words and the model reads text; set both to 0")
         self.model = model
-        self.root = Path(root)
+        self.root = as_root(root)
+        self.shards = shards
         self.split_config = split
         self.augment = augment
         self.mixes = mixes
@@ -96,7 +99,7 @@ class EmotionDataModule(L.LightningDataModule):
                 and some clips have none; or the model reads precomputed streams that the folder does not have, or
                 that no training clip has.
         """
-        self.corpus = PreparedCorpus.open(self.root)
+        self.corpus = open_corpus(self.root, self.shards)
         self._check_streams()
         self.rows = usable_rows(self.corpus.rows, self.model)
         self.split: Split = make_split(self.corpus.rows, self.split_config)  # the same people whatever the model reads
@@ -119,7 +122,7 @@ class EmotionDataModule(L.LightningDataModule):
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it, for all processes
         place: dict[str, int] = {"batch_size": self.batch_size, "processes": self._processes, "rank": self._rank}
-        sampler = DrawSampler(self.train, self.groups, seed=seed, **place)
+        sampler = build_sampler(self.train, self.groups, self.shards, seed=seed, **place)
         if self.augment is not None and self.mixes:
             self.mixer = Mixer(self.augment, seed, self._rank)
         return TrainLoader(self.train, sampler=sampler, **self._reading())

@@ -13,11 +13,12 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from mmer.atomic import replacing
-from mmer.config import ModelConfig, PrepareConfig, SplitConfig, to_plain
+from mmer.config import ModelConfig, PrepareConfig, ShardConfig, SplitConfig, to_plain
 from mmer.corpora.folds import DealtFold, deal_folds, describe_folds
 from mmer.corpora.splits import PARTS, Part
 from mmer.data.dataset import usable_rows
-from mmer.data.store import PreparedCorpus
+from mmer.data.shards import open_corpus
+from mmer.data.store import as_root
 from mmer.errors import ConfigError, CrossvalError, SplitError
 from mmer.evaluation.degrade import choose_degradations
 from mmer.evaluation.select import learned_from
@@ -209,7 +210,7 @@ def make_plan(
     if split.protocol != protocol:
         raise ConfigError(f"--protocol is {protocol} and a flag behind -- makes it {split.protocol}; leave it out")
     choose_degradations(extras.degrade, model.reads)
-    corpus = PreparedCorpus.open(Path(settings["data"]["root"]))
+    corpus = open_corpus(as_root(settings["data"]["root"]), ShardConfig(**settings["data"]["shards"]))
     dealt, empty = deal_folds(corpus.rows, split)
     usable = {row.key for row in usable_rows(corpus.rows, model)}
     folds = tuple(_planned(fold, usable) for fold in dealt)

@@ -1,0 +1,208 @@
+"""Copies of an object store's files on the local disk: fetched once, checked, and the oldest gone when it is full.
+
+litdata's downloaders fetch them: they know the stores, their credentials and their retries, and what must not be used
+in a forked process. Everything else is ours, for which the reasons stand in ``docs/streaming.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import platformdirs
+from filelock import FileLock
+
+from mmer.errors import ConfigError, CorpusError
+from mmer.media.files import file_hash
+
+SCHEMES = ("s3://", "gs://", "azure://", "r2://", "hf://", "local:")
+"""What a URL may begin with; ``local:`` is a folder that is copied as if it were far away, as one on a network."""
+
+_LOCKS = 64  # files that lock shards: as many as there are shards would only litter the folder
+_TRIES = 3  # times that a copy may make room between being fetched and being opened
+_ABANDONED = 24 * 3600  # seconds after which a download belongs to nobody
+_PART = "part-"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of clips.
+
+    Args:
+        name: Its name in the folder.
+        bytes: Its length.
+        sha256: Its checksum.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def cache_folder(folder: str | None) -> Path:
+    """Return where copies are kept."""
+    if folder is not None:
+        return Path(folder)
+    return Path(os.environ.get("MMER_CACHE") or platformdirs.user_cache_path("mmer")) / "shards"
+
+
+class Mirror:
+    """A folder of copies, which the processes of a machine share.
+
+    Args:
+        url: What is copied.
+        cache: The folder of all copies; each URL has its own in it.
+        limit: How many bytes of shards this one may hold.
+
+    Raises:
+        ConfigError: The URL is of no known kind, or what fetches is not installed.
+    """
+
+    def __init__(self, url: str, cache: Path, limit: int) -> None:
+        if not url.startswith(SCHEMES):
+            raise ConfigError(f"data.root={url} cannot be fetched; URLs begin with {', '.join(SCHEMES)}")
+        if find_spec("litdata") is None:
+            raise ConfigError(f"to read {url} needs litdata: pip install 'mmer[streaming]'")
+        self.url = url.rstrip("/")
+        self.folder = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self.limit = limit
+        self.expected: tuple[int, SimpleQueue[Shard]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "expected": None}  # a thread and its queue stay in their process
+
+    def fetch_tables(self, index: str, tables: Callable[[Path], Mapping[str, str]]) -> None:
+        """Fetch what is small and read at once: the index always, the tables that it names where they have changed.
+
+        Args:
+            index: The name of the index.
+            tables: What reads the tables' checksums in it, by name.
+
+        Raises:
+            CorpusError: A file cannot be fetched, or is not what the index says.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        with FileLock(self.folder / ".lock"):
+            self._fetch(index, self.folder / index)
+            for name, checksum in tables(self.folder / index).items():
+                path = self.folder / name
+                if not path.is_file() or file_hash(path) != checksum:
+                    self._fetch(name, path, checksum)
+
+    def path(self, shard: Shard) -> Path:
+        """Return where a shard's copy is kept; one of another content has another name."""
+        return self.folder / f"{shard.sha256[:32]}.tar"
+
+    def open(self, shard: Shard) -> BinaryIO:
+        """Open a shard, fetched if need be.
+
+        Raises:
+            CorpusError: It cannot be fetched, or is not what the index says.
+        """
+        path = self.path(shard)
+        for _ in range(_TRIES):
+            self.fetch(shard)
+            with suppress(FileNotFoundError):  # it made room for another in between
+                os.utime(path)  # what was opened last is removed last
+                return path.open("rb")
+        raise CorpusError(f"{path} made room for others before it was read; give more to data.shards.cache_gb")
+
+    def fetch(self, shard: Shard) -> None:
+        """Fetch a shard that is not here; of several processes that want it one does.
+
+        Raises:
+            CorpusError: It cannot be fetched, or is not what the index says.
+        """
+        path = self.path(shard)
+        if path.is_file():
+            return
+        with FileLock(self.folder / f".lock-{int(shard.sha256[:8], 16) % _LOCKS:02d}"):
+            if not path.is_file():
+                self._fetch(shard.name, path, shard.sha256)
+                self._make_room(path)
+
+    def expect(self, shard: Shard) -> None:
+        """Fetch a shard in the background; what goes wrong is said when it is read."""
+        if self.path(shard).is_file():
+            return
+        if self.expected is None or self.expected[0] != os.getpid():  # a fork has the queue and not the thread
+            queue = SimpleQueue[Shard]()
+            self.expected = os.getpid(), queue
+            threading.Thread(target=self._fetch_expected, args=(queue,), daemon=True).start()
+        self.expected[1].put(shard)
+
+    def _fetch_expected(self, queue: SimpleQueue[Shard]) -> None:
+        while True:
+            with suppress(CorpusError, OSError):
+                self.fetch(queue.get())
+
+    def _fetch(self, name: str, path: Path, checksum: str | None = None) -> None:
+        """Fetch a file; it appears whole and right, or not at all."""
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=_PART) as folder:
+            temporary = Path(folder) / "file"  # no name of ours: litdata treats some in ways of its own
+            _download(f"{self.url}/{name}", temporary)
+            if checksum is not None and file_hash(temporary) != checksum:
+                raise CorpusError(
+                    f"{self.url}/{name} is not what shards.json promises; copy the whole folder of shards there again"
+                )
+            temporary.replace(path)
+
+    def _make_room(self, newest: Path) -> None:
+        """Remove the copies that were opened longest ago, until the rest may stay."""
+        with FileLock(self.folder / ".room"):
+            found = [(path.stat(), path) for path in self.folder.glob("*.tar")]
+            total = sum(stat.st_size for stat, _ in found)
+            for stat, path in sorted(found, key=lambda each: each[0].st_mtime):
+                if total <= self.limit:
+                    break
+                if path != newest:
+                    path.unlink(missing_ok=True)
+                    total -= stat.st_size
+
+    def _sweep(self) -> None:
+        """Remove what killed processes have left of downloads."""
+        for path in self.folder.glob(f"{_PART}*"):
+            with suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED:
+                    shutil.rmtree(path)
+
+
+def _download(url: str, path: Path) -> None:
+    """Fetch a file from an object store.
+
+    Raises:
+        CorpusError: It cannot be fetched.
+    """
+    try:
+        _downloader(url[: url.index(":")], os.getpid()).download_file(url, str(path))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorpusError(f"{url} cannot be fetched ({reason}); check the address and who may read it") from error
+    if not path.is_file():
+        raise CorpusError(f"{url} cannot be fetched (nothing came); check the address and who may read it")
+
+
+@lru_cache(maxsize=8)
+def _downloader(scheme: str, process: int) -> Any:
+    """Return what fetches from a kind of store, for one process alone: connections do not survive a fork."""
+    from litdata.streaming.downloader import get_downloader
+
+    options = {}
+    if scheme == "s3":
+        from botocore.config import Config
+
+        options["config"] = Config(retries={"max_attempts": 10, "mode": "standard"})  # litdata's 1,000 try for hours
+    return get_downloader(f"{scheme}:" if scheme == "local" else f"{scheme}://", "", [], options)

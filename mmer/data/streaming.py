@@ -1,0 +1,154 @@
+"""The order in which training reads shards: few of them at a time, every clip once an epoch, told by arithmetic alone.
+
+An epoch puts the shards in a random order and the clips of each in a random order. Every process takes a run of that
+sequence, as long as the others', and shuffles it within windows: it needs the shards of one window on its disk and
+fetches those of the next meanwhile. Nothing is counted or kept while reading, so any place of any epoch is the same
+whoever asks, and a run goes on from a place as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.config import ShardConfig
+from mmer.data.dataset import ClipDataset
+from mmer.data.samplers import Draw, DrawSampler, seed_sequence
+from mmer.data.shards import ShardFiles
+from mmer.errors import ConfigError
+
+_REMOTE_WINDOW = 4.0  # 10^9 bytes
+
+
+class ShardSampler(DrawSampler):
+    """Draws each clip once, window by window, in whole steps as any :class:`~mmer.data.samplers.DrawSampler`.
+
+    What step takes which clips depends on the number of processes, for each reads shards of its own. Words alone lie in
+    no shard and are strewn over the whole epoch.
+
+    Args:
+        dataset: The clips.
+        window: How many bytes of clips a window has, about.
+        seed: The run's seed.
+        batch_size: Clips that each process takes for a step.
+        processes: How many processes share an epoch.
+        rank: Which of them this is.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        window: float,
+        *,
+        seed: int = 0,
+        batch_size: int = 1,
+        processes: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(dataset, seed=seed, batch_size=batch_size, processes=processes, rank=rank)
+        assert isinstance(dataset.files, ShardFiles), "only shards are read in windows"
+        self.shard = dataset.files.shard
+        stored = dataset.files.size[self.shard >= 0]
+        mean = float(stored.mean()) if len(stored) else 1.0
+        self.window = max(1, min(self.clips, int(window / mean)))
+
+    def __iter__(self) -> Iterator[Draw]:
+        ahead = self._ahead()
+        return (Draw(draw.index, draw.seed, tuple(ahead.get(draw.index, ()))) for draw in super().__iter__())
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the epoch of all processes, who take turns in it: so that each gets a run, the runs are interlaced."""
+        whole = np.resize(self._by_shard(rng), self.total_size)
+        runs = whole.reshape(self.num_replicas, self.num_samples)
+        for run in runs:
+            for window in self._windows(run):
+                rng.shuffle(window)
+        return runs.T.reshape(-1)
+
+    def _by_shard(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the clips shard by shard, both in random order."""
+        order = rng.permutation(self.clips)
+        rank = rng.permutation(int(self.shard.max(initial=-1)) + 1)
+        stored = order[self.shard[order] >= 0]
+        stored = stored[np.argsort(rank[self.shard[stored]], kind="stable")]
+        words = order[self.shard[order] < 0]
+        return np.insert(stored, rng.integers(0, len(stored) + 1, len(words)), words)
+
+    def _windows(self, run: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [run[start : start + self.window] for start in range(0, len(run), self.window)]
+
+    def _ahead(self) -> dict[int, list[int]]:
+        """Return with which clip of this process which shards are to be fetched: a window's during the one before it.
+
+        The first window has none before it: its shards are fetched with its first clips, one with each.
+        """
+        order = self._order(np.random.default_rng(seed_sequence(self.seed, 0, self.epoch)))
+        windows = self._windows(order[self.rank :: self.num_replicas])
+        ahead: dict[int, list[int]] = defaultdict(list)
+        known: set[int] = set()
+        for clip, shard in zip(windows[0].tolist(), self._needed(windows[0], known), strict=False):
+            ahead[clip].append(shard)
+        for window, following in pairwise(windows):
+            needed = self._needed(following, known)
+            at = np.linspace(0, len(window) - 1, len(needed)).astype(int)  # by and by
+            for clip, shard in zip(window[at].tolist(), needed, strict=True):
+                ahead[clip].append(shard)
+        return ahead
+
+    def _needed(self, window: NDArray[np.int64], known: set[int]) -> list[int]:
+        """Return the shards of a window that none before it had, and remember them."""
+        found = [shard for shard in dict.fromkeys(self.shard[window].tolist()) if shard >= 0 and shard not in known]
+        known.update(found)
+        return found
+
+
+def build_sampler(
+    dataset: ClipDataset,
+    groups: NDArray[np.int64] | None,
+    config: ShardConfig,
+    *,
+    seed: int = 0,
+    batch_size: int = 1,
+    processes: int = 1,
+    rank: int = 0,
+) -> DrawSampler:
+    """Return what draws training clips: all of them at random where they are at hand, else window by window.
+
+    Args:
+        dataset: The clips.
+        groups: A number for what is balanced of each clip; None draws each once.
+        config: How shards are read.
+        seed: The run's seed.
+        batch_size: Clips that each process takes for a step.
+        processes: How many processes share an epoch.
+        rank: Which of them this is.
+
+    Raises:
+        ConfigError: Something is to be balanced and the clips do not fit in one window.
+    """
+    window = _window(dataset, config)
+    place = {"seed": seed, "batch_size": batch_size, "processes": processes, "rank": rank}
+    if window is None:
+        return DrawSampler(dataset, groups, **place)
+    if groups is not None:
+        assert isinstance(dataset.files, ShardFiles)
+        raise ConfigError(
+            "a balanced data.sampler draws from all training clips at any time, and their shards of "
+            f"{dataset.files.total / 1e9:.3g} GB are read in windows of {window / 1e9:.3g} GB; choose "
+            "data.sampler=shuffled, or a larger data.shards.window_gb"
+        )
+    return ShardSampler(dataset, window, **place)
+
+
+def _window(dataset: ClipDataset, config: ShardConfig) -> float | None:
+    """Return how many bytes a window has, or None where there is but one."""
+    files = dataset.files
+    if not isinstance(files, ShardFiles) or (files.mirror is None and config.window_gb is None):
+        return None
+    default = min(_REMOTE_WINDOW, config.cache_gb / 2)
+    window = 1e9 * (default if config.window_gb is None else config.window_gb)
+    return window if window < files.total else None
