@@ -90,11 +90,11 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> Sequence[Row]:
-    """Read a prepared folder or a table; the rows of a table that are no clips are left out by name."""
+    """Read a prepared folder, shards or a table; the rows of a table that are no clips are left out by name."""
     if path.is_dir():
-        from mmer.data.store import PreparedCorpus
+        from mmer.data.shards import open_corpus
 
-        return PreparedCorpus.open(path).rows
+        return open_corpus(path).rows
     from mmer.corpora.table import read_table
 
     manifest = read_table(path)

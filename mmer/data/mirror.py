@@ -186,10 +186,15 @@ def _download(url: str, path: Path) -> None:
     Raises:
         CorpusError: It cannot be fetched.
     """
+    scheme = url[: url.index(":")]
     try:
-        _downloader(url[: url.index(":")], os.getpid()).download_file(url, str(path))
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        if scheme in ("s3", "r2"):  # by boto3; as a file litdata would fetch it with what refuses plain HTTP
+            with path.open("wb") as file:
+                _downloader(scheme, os.getpid()).download_fileobj(url, file)
+        else:
+            _downloader(scheme, os.getpid()).download_file(url, str(path))
+    except Exception as error:  # of any kind: each store has a library of its own
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CorpusError(f"{url} cannot be fetched ({reason}); check the address and who may read it") from error
     if not path.is_file():
         raise CorpusError(f"{url} cannot be fetched (nothing came); check the address and who may read it")

@@ -129,7 +129,7 @@ def read_index(path: Path) -> Index:
         if found != FORMAT:
             raise CorpusError(f"{path.parent} has shards of format {found} and this version reads {FORMAT}")
         return from_plain(Index, data)
-    except (ValueError, AttributeError, CheckpointError) as error:
+    except (ValueError, TypeError, AttributeError, CheckpointError) as error:
         raise CorpusError(f"{path} is damaged ({error}); write the shards again") from error
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import shutil
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from mmer.corpora.manifest import Row, write_manifest
 from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, make_layout
 from mmer.data.loader import TrainLoader
-from mmer.data.mirror import Mirror, Shard
+from mmer.data.mirror import Mirror, Shard, _downloader
 from mmer.data.samplers import Draw, DrawSampler
 from mmer.data.shards import INDEX, Index, Place, ShardedCorpus, open_corpus, write_index, write_places
 from mmer.data.store import PLACES, clip_path, write_settings
@@ -252,6 +255,50 @@ def test_the_oldest_copies_make_room(few: Path, tmp_path: Path) -> None:
     loader = make_loader(dataset, ranks=1, batch=6)
     assert len(set(keys(loader, 0))) == 252, "what was removed is fetched again"
     assert len(list(dataset.files.root.glob("*.tar"))) == 3
+
+
+@pytest.fixture
+def bucket(few: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a store that speaks as much of S3's language as is needed to read."""
+
+    class Store(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(few.parent))
+
+        def translate_path(self, path: str) -> str:
+            return super().translate_path(path.removeprefix("/bucket"))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    _downloader.cache_clear()
+    yield f"s3://bucket/{few.name}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    _downloader.cache_clear()
+
+
+def test_a_bucket_is_read_by_forked_workers(few: Path, bucket: str, tmp_path: Path) -> None:
+    config = ShardConfig(cache=str(tmp_path))
+    corpus = open_corpus(bucket, config)
+    dataset = ClipDataset(corpus, corpus.rows, VOICE)
+    assert dataset[0].key == "00-000", "this process has fetched, and has what a fork must not use"
+    assert len(set(keys(make_loader(dataset, ranks=1, workers=2, batch=6), 0))) == 252
+    with pytest.raises(CorpusError, match=r"s3://bucket/none/shards.json cannot be fetched \(.*404.*\); check the"):
+        open_corpus("s3://bucket/none", config)
 
 
 def test_what_is_expected_is_fetched_in_the_background(few: Path, tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""train.py and evaluate.py on shards: the same numbers as on the prepared folder, and a run that goes on exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mmer.checkpoint import load_checkpoint, read_card
+from mmer.cli import evaluate
+from mmer.cli import main as mmer
+from mmer.data.write_shards import write_shards
+from mmer.training.cli import main
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def shards(patchy_corpus: Path, tmp_path: Path) -> Path:
+    write_shards(patchy_corpus, tmp_path / "shards", 60_000, progress=False)
+    return tmp_path / "shards"
+
+
+def fit(config: Path, run: Path, *flags: str) -> Path:
+    assert main(["fit", f"--config={config}", f"--trainer.default_root_dir={run}", *flags]) == 0
+    return run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_checkpoint(run / "checkpoints/last.ckpt")["state_dict"]
+    return found
+
+
+def equal(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def history(run: Path) -> str:
+    return (run / "logs/version_0/metrics.csv").read_text()
+
+
+def test_a_training_on_shards_is_the_training_on_the_folder(voice_config: Path, shards: Path, tmp_path: Path) -> None:
+    near = fit(voice_config, tmp_path / "near")
+    far = fit(voice_config, tmp_path / "far", f"--data.root={shards}")
+    assert history(near) == history(far), "losses and validation scores, to the last digit"
+    assert equal(near, far)
+    scores = []
+    for root in ([], [f"--data.root={shards}"], [f"--data.root=local:{shards}"]):
+        output = tmp_path / f"scores-{len(scores)}"
+        flags = ["--checkpoint", str(near / "checkpoints/best.ckpt"), "--output", str(output), "--resamples", "10"]
+        assert evaluate([*flags, *root]) == 0
+        scores.append((output / "predictions.csv").read_bytes())
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_a_run_on_a_url_goes_on_in_the_middle_of_an_epoch(
+    voice_config: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMER_CACHE", str(tmp_path / "cache"))
+    config = yaml.safe_load(voice_config.read_text())
+    config["data"] |= {"root": f"local:{shards}", "shards": {"window_gb": 1e-4}, "workers": 1}
+    steps = {"dirpath": str(tmp_path / "steps"), "every_n_train_steps": 5, "save_top_k": -1, "filename": "{step}"}
+    saver = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": steps}
+    config["trainer"]["callbacks"] = [saver]
+    voice_config.write_text(yaml.safe_dump(config))
+    whole = fit(voice_config, tmp_path / "whole")
+    middle = tmp_path / "steps/step=5.ckpt"  # of 3 steps an epoch
+    state = load_checkpoint(middle)["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    assert [(each["epoch"], each["batches"]) for each in state] == [(1, 2)]
+    assert read_card(load_checkpoint(middle), "it").root == f"local:{shards}", "where evaluate.py will look"
+    assert equal(fit(voice_config, tmp_path / "rest", f"--ckpt_path={middle}"), whole)
+
+
+def test_balancing_over_windows_is_one_line(
+    voice_config: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--data.root={shards}", "--data.sampler=class_balanced", "--data.shards.window_gb=0.0001"]
+    assert main(["fit", f"--config={voice_config}", *flags]) == 2
+    assert "train.py: error: a balanced data.sampler draws from all training clips" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_folds_are_planned_on_shards(
+    voice_config: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--protocol", "contig:3", "--data.root", str(shards), "--output", str(tmp_path / "cv"), "--dry-run"]
+    assert mmer(["crossval", "--config", str(voice_config), *flags]) == 0
+    assert "contig:3, 3 tasks of 2 epochs" in capsys.readouterr().out
+
+
+def test_folds_are_shown_of_shards(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mmer(["split", str(shards), "--protocol", "contig:3"]) == 0
+    assert "30 clips, contig:3" in capsys.readouterr().out
+
+
+def test_classical_systems_and_descriptors_say_that_they_read_folders(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mmer(["features", str(shards), str(tmp_path / "out.npz")]) == 2
+    assert f"{shards} holds shards; give the prepared folder that they were written from" in capsys.readouterr().err
