@@ -58,7 +58,7 @@ class Card:
         model: The model.
         prepare: How its clips were prepared.
         split: How its speakers were dealt.
-        root: The prepared folder that it was trained on, as an absolute path.
+        root: The prepared folder or the shards that it was trained on, as an absolute path or a URL.
         protocol: The split in words, as ``contig6 fold 1``.
         speakers: The speakers of each part; where clips were dealt and not speakers, those who occur.
         corpora: The corpora that it was trained on.
