@@ -210,7 +210,7 @@ def make_plan(
     if split.protocol != protocol:
         raise ConfigError(f"--protocol is {protocol} and a flag behind -- makes it {split.protocol}; leave it out")
     choose_degradations(extras.degrade, model.reads)
-    corpus = open_corpus(as_root(settings["data"]["root"]), ShardConfig(**settings["data"]["shards"]))
+    corpus = open_corpus(as_root(settings["data"]["root"]), ShardConfig(**settings["data"].get("shards", {})))
     dealt, empty = deal_folds(corpus.rows, split)
     usable = {row.key for row in usable_rows(corpus.rows, model)}
     folds = tuple(_planned(fold, usable) for fold in dealt)
