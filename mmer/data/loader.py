@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ class TrainLoader(DataLoader[Clip]):
         """Return how far the epoch is; nothing where Lightning has put another sampler in the place of ours."""
         if not isinstance(self.sampler, DrawSampler):
             return {}
-        return {"epoch": self.sampler.epoch, "batches": self.handed, "step": self._size * self.sampler.num_replicas}
+        return {"epoch": self.sampler.epoch, "batches": self.handed, **self._share()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where an epoch was broken off; another epoch begins at its beginning.
@@ -42,14 +43,19 @@ class TrainLoader(DataLoader[Clip]):
         """
         if not state or not isinstance(self.sampler, DrawSampler):
             return
-        step, processes = self._size * self.sampler.num_replicas, self.sampler.num_replicas
-        if state["step"] != step and 0 < state["batches"] < len(self):
+        before, now = ((each["batch_size"], each["processes"]) for each in (state, self._share()))
+        same = before == now if self.sampler.own_clips else math.prod(before) == math.prod(now)
+        if not same and 0 < state["batches"] < len(self):
+            product = "those" if self.sampler.own_clips else f"what makes {math.prod(before)} clips a step"
             raise ConfigError(
-                f"the checkpoint stopped in the middle of an epoch whose steps take {state['step']} clips, and here "
-                f"they take data.batch_size={self._size} on {processes} processes, {step}; give a batch size and a "
-                f"number of processes whose product is {state['step']}, or go on from the end of an epoch"
+                f"the checkpoint stopped in the middle of an epoch with data.batch_size={before[0]} on {before[1]} "
+                f"processes, and this is {now[0]} on {now[1]}; give {product}, or go on from the end of an epoch"
             )
         self.sampler.go_on(state["epoch"], state["batches"] * self._size)
+
+    def _share(self) -> dict[str, int]:
+        assert isinstance(self.sampler, DrawSampler)
+        return {"batch_size": self._size, "processes": self.sampler.num_replicas}
 
     @property
     def _size(self) -> int:

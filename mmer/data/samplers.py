@@ -46,6 +46,9 @@ class DrawSampler(DistributedSampler[Draw]):
         rank: Which of them this is.
     """
 
+    own_clips = False
+    """Whether a process has clips of its own, so that another number of processes has other steps."""
+
     def __init__(
         self,
         dataset: Sized,

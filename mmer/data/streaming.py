@@ -39,6 +39,8 @@ class ShardSampler(DrawSampler):
         rank: Which of them this is.
     """
 
+    own_clips = True
+
     def __init__(
         self,
         dataset: ClipDataset,

@@ -212,14 +212,6 @@ class EmotionClassifier(L.LightningModule):
         """
         self.trainer.fit_loop._load_combined_loader_states()
 
-    def on_train_start(self) -> None:
-        """Let the loader go on in the middle of an epoch.
-
-        Lightning does it where it makes the loader, and passes over it where the course of the rate has asked before
-        how many steps there are.
-        """
-        self.trainer.fit_loop._load_combined_loader_states()
-
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
         return self._step(batch, "train")

@@ -39,7 +39,15 @@ from mmer.training.data import EmotionDataModule
 from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
 from mmer.training.say import say, say_each
-from mmer.training.survive import AtomicCheckpoints, CheckLoss, Ended, EndOnSignal, WatchChildren, lost_peer, remove_unfinished
+from mmer.training.survive import (
+    AtomicCheckpoints,
+    CheckLoss,
+    Ended,
+    EndOnSignal,
+    WatchChildren,
+    lost_peer,
+    remove_unfinished,
+)
 from mmer.training.weights_and_biases import TellWandb, fetch_checkpoint, open_log
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs

@@ -259,7 +259,10 @@ def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config
     assert runs[0].errors()[-1].startswith("train.py: ended by SIGTERM at epoch 2, step 13: ")
     refused = nursery.start([*fit, "--ckpt_path=last"], tmp_path / "refused")
     assert refused.wait() == 2
-    assert "whose steps take 2 clips, and here they take data.batch_size=1 on 1 processes, 1;" in refused.errors()[-1]
+    said = (
+        "in the middle of an epoch with data.batch_size=1 on 2 processes, and this is 1 on 1; give what makes 2 clips"
+    )
+    assert said in refused.errors()[-1]
     steps = RECORD.format(path=str(tmp_path / "steps"))
     alone = nursery.start([*fit, "--ckpt_path=last", "--data.batch_size=2"], tmp_path / "alone", before=steps)
     assert alone.wait() == 0, alone.said()
