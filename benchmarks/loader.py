@@ -104,13 +104,13 @@ class Bare(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(video), torch.from_numpy(audio)
 
 
-def make_corpus(root: Path, count: int) -> None:
+def make_corpus(root: Path, count: int, prepare: PrepareConfig = PREPARE) -> None:
     """Write a prepared folder: a few clips, looped to one length, each under many keys from a frame of its own."""
     with tempfile.TemporaryDirectory() as name:
         rows = [Row(path.stem, "benchmark", video=path) for path in find_clips(Path(name))]
-        clips = [prepare_clip(row, PREPARE) for row in rows]
+        clips = [prepare_clip(row, prepare) for row in rows]
     (root / "clips").mkdir(parents=True)
-    write_settings(root, PREPARE)
+    write_settings(root, prepare)
     rows = []
     for number in range(count):
         key = f"clip-{number:04d}"

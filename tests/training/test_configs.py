@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mmer.training.cli import main
@@ -81,3 +82,38 @@ def test_every_system_of_its_own_size_is_understood(config: Path, capsys: pytest
     with pytest.raises(SystemExit, match="0"):
         main(["fit", f"--config={config}", "--print_config"])
     assert "streams:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("system", ["mvit_wave", "text_hf"])
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "hardware").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_overlay_fits_over_any_system(overlay: Path, system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a few lines, and all that the system says of anything else stays."""
+    said = yaml.safe_load(overlay.read_text(encoding="utf-8"))
+    assert said.keys() <= {"model", "trainer"} and said.get("model", {}).keys() <= {"compute", "optim"}
+    configs = [f"--config={CONFIGS / f'{system}.yaml'}", f"--config={overlay}"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *configs, "--print_config"])
+    both, alone = yaml.safe_load(capsys.readouterr().out), yaml.safe_load((CONFIGS / f"{system}.yaml").read_text())
+    for expected in (said, alone["model"]["optim"], alone["model"]["config"]["fusion"]):
+        assert set(flat(expected)) <= set(flat(both))
+
+
+def flat(settings: object) -> list[tuple[str, object]]:
+    """Return the innermost settings with their last names."""
+    if isinstance(settings, list):
+        return [each for setting in settings for each in flat(setting)]
+    if not isinstance(settings, dict):
+        return []
+    return [
+        pair
+        for name, value in settings.items()
+        for pair in (flat(value) if isinstance(value, dict | list) else [(name, value)])
+    ]
+
+
+@pytest.mark.parametrize("overlay", ["accumulate", "channels_last", "activation_checkpointing"])
+def test_a_small_system_takes_a_step_under_an_overlay(overlay: str, described_corpus: Path, tmp_path: Path) -> None:
+    flags = [f"--data.root={described_corpus}", "--data.batch_size=1", "--data.workers=0", "--trainer.accelerator=cpu"]
+    flags += ["--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false"]
+    configs = [f"--config={CONFIGS / 'tiny/mvit_wave.yaml'}", f"--config={CONFIGS / f'hardware/{overlay}.yaml'}"]
+    assert main(["fit", *configs, *flags, f"--trainer.default_root_dir={tmp_path}"]) == 0
