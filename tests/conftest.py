@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,6 +85,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files that have something slow first, so that in the end no process waits for another that has it."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Give signals back to whom they were, for Lightning ignores Ctrl-C behind the first one."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -318,9 +318,7 @@ class EmotionClassifier(L.LightningModule):
         output = self.model(batch)
         loss: Tensor = self.loss(output, batch)
         self._tally(stage).update(output.logits, main_label(batch.label, batch.mix), loss)
-        if stage == "train":
-            self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False)
-        else:
+        if stage != "train":
             clips = int((batch.label != IGNORED).sum())
             self.log(f"{stage}/loss", loss, batch_size=clips, sync_dist=True, on_step=False, on_epoch=True)
         return loss

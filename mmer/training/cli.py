@@ -288,7 +288,7 @@ def _free(folder: Path) -> Path:
     Every process finds the same one, for checkpoints appear only after all have looked.
     """
     candidates = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
-    return next(path for path in candidates if not any((path / "checkpoints").glob("*.ckpt")))
+    return next(path for path in candidates if not any((path / "checkpoints").glob("[!.]*.ckpt")))
 
 
 def main(args: Sequence[str] | None = None) -> int:

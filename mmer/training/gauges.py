@@ -19,9 +19,9 @@ GIGABYTE = 1e9
 
 
 class Gauges(Callback):
-    """Log ``train/grad_norm``, ``train/clips_per_second`` and ``train/gpu_memory_gb`` to every logger of the run.
+    """Log ``train/step_loss``, ``train/grad_norm``, ``train/clips_per_second`` and ``train/gpu_memory_gb``.
 
-    They are read at the steps that are logged anyhow, every ``trainer.log_every_n_steps``, and no other step waits for
+    They go to every logger of the run, and are read at the steps that are logged anyhow, every ``trainer.log_every_n_steps``, and no other step waits for
     the device. As the learning rate, they are logged without their epoch, which comes behind them: an epoch that was
     broken off leaves no half of itself in the log.
     """
@@ -59,6 +59,7 @@ class Gauges(Callback):
         self._seconds, self._mark = self._seconds + now - self._mark, now
         if not found:
             return
+        found["train/step_loss"] = float(outputs["loss"]) * trainer.accumulate_grad_batches
         found["train/clips_per_second"] = self._clips / self._seconds
         self._clips, self._seconds = 0, 0.0
         if pl_module.device.type == "cuda":

@@ -287,6 +287,9 @@ class WatchChildren(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin to watch."""
         processes = getattr(trainer.strategy.launcher, "procs", [])
+        for thread in threading.enumerate():
+            if thread.name == "child-process-observer":  # Lightning's, which kills this process without a word
+                thread._run = lambda: True  # type: ignore[attr-defined]
         if processes:
             threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
         elif trainer.local_rank and not os.environ.get("TORCHELASTIC_RUN_ID") and "SLURM_PROCID" not in os.environ:

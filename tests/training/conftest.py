@@ -283,7 +283,5 @@ class Nursery:
 def nursery() -> Iterator[Nursery]:
     started = Nursery()
     yield started
-    assert started.process.stdin is not None
-    with suppress(BrokenPipeError):
-        started.process.stdin.close()
-    started.process.wait()
+    with suppress(BrokenPipeError), started.process:  # which closes what it reads from and writes to
+        pass

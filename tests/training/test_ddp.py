@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,13 +41,8 @@ def test_two_processes_train_and_score_as_one_does(
 
 
 RECORDED = """
-import sys
-from mmer.training import cli
-
-step = cli.EmotionClassifier.training_step
-
-def record(self, batch, number):
-    with open(f"{sys.argv[-1]}.{self.global_rank}", "a") as file:
+def record(self, batch, number, step=cli.EmotionClassifier.training_step):
+    with open({path!r} + f".{{self.global_rank}}", "a") as file:
         sound = batch.audio.double().sum(dim=1).tolist()
         share = float(batch.mix.share.min())
         for key, level in zip(batch.key, sound):
@@ -54,27 +50,20 @@ def record(self, batch, number):
     return step(self, batch, number)
 
 cli.EmotionClassifier.training_step = record
-sys.exit(cli.main(sys.argv[1:-1]))
 """
 
 
 def test_processes_share_every_epoch_and_one_keeps_what_the_oracle_sees(
-    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nursery: Any, tiny_config: Path, tmp_path: Path
 ) -> None:
-    """Each has its own clips, changes and mixtures, and others in every epoch, with workers that stay.
-
-    They are a module, as those of ``mmer crossval`` are, which Lightning starts once more for the second process.
-    """
+    """Each has its own clips, changes and mixtures, and others in every epoch, with workers that stay."""
     log = tmp_path / "seen"
-    (tmp_path / "recorded.py").write_text(RECORDED)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    flags = ["--trainer.strategy=ddp", "--trainer.devices=2", "--data.batch_size=4", "--data.workers=1"]
-    flags += ["--data.augment.mixup=0.8", "--oracle"]
-    command = [sys.executable, "-m", "recorded", "fit", f"--config={tiny_config}", *flags, str(log)]
-    fitted = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert fitted.returncode == 0, fitted.stderr
+    flags = ["--data.batch_size=4", "--data.workers=1", "--data.augment.mixup=0.8", "--oracle"]
+    fit = ["fit", f"--config={tiny_config}", *flags]
+    runs = nursery.start_all(2, fit, tmp_path / "log", RECORDED.format(path=str(log)))
+    assert [run.wait() for run in runs] == [0, 0], runs[0].said()
     lines = [[line.split() for line in Path(f"{log}.{rank}").read_text().splitlines()] for rank in (0, 1)]
-    # 19 training clips are 10 for each process, of which two whole batches take 8
+    # of 19 training clips each process takes two whole batches, 8
     assert len(lines[0]) == len(lines[1]) == 2 * 8
     for epoch in ("0", "1"):
         first, second = ([line for line in part if line[0] == epoch] for part in lines)
@@ -88,3 +77,33 @@ def test_processes_share_every_epoch_and_one_keeps_what_the_oracle_sees(
     kept = Predictions.read(tmp_path / "run/oracle.csv")
     assert set(kept.speaker) == {"6"} and len(kept) == 5
     assert score(kept)["uar"] == pytest.approx(max(course))
+
+
+HANGING = """
+import os, signal, sys, time
+from mmer.training import cli
+
+def hang(self, batch, number):
+    if self.global_rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(300)
+
+cli.EmotionClassifier.training_step = hang
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_process_that_waits_for_a_lost_one_says_so_and_ends(
+    voice_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU it would wait for ever."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    command = [sys.executable, "-m", "hanging", "fit", f"--config={voice_config}"]
+    command += ["--trainer.strategy=ddp", "--trainer.devices=2"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "train.py: error: process 1 of this training was ended by SIGKILL, and the others cannot go on without it; "
+        "go on with --ckpt_path last"
+    )
