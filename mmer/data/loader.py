@@ -22,9 +22,19 @@ class TrainLoader(DataLoader[Clip]):
     handed = 0
     """Batches of the epoch that were handed out."""
 
+    refusal = ""
+    """Why the middle of an epoch means nothing here; its end does."""
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Yield the batches of the epoch, or what is left of it where a checkpoint says how far it was."""
-        self.handed = self.sampler.taken // self._size if isinstance(self.sampler, DrawSampler) else 0
+        """Yield the batches of the epoch, or what is left of it where a checkpoint says how far it was.
+
+        Raises:
+            ConfigError: A step takes another number of clips than before, so that the place in the epoch means nothing.
+        """
+        taken = self.sampler.taken if isinstance(self.sampler, DrawSampler) else 0
+        if taken and self.refusal:
+            raise ConfigError(self.refusal)
+        self.handed = taken // self._size
         for batch in super().__iter__():
             self.handed += 1
             yield batch
@@ -36,18 +46,14 @@ class TrainLoader(DataLoader[Clip]):
         return {"epoch": self.sampler.epoch, "batches": self.handed, **self._share()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where an epoch was broken off; another epoch begins at its beginning.
-
-        Raises:
-            ConfigError: A step takes another number of clips than before, so that the place means nothing.
-        """
+        """Go on where an epoch was broken off; another epoch begins at its beginning."""
         if not state or not isinstance(self.sampler, DrawSampler):
             return
         before, now = ((each["batch_size"], each["processes"]) for each in (state, self._share()))
         same = before == now if self.sampler.own_clips else math.prod(before) == math.prod(now)
-        if not same and 0 < state["batches"] < len(self):
+        if not same:
             product = "those" if self.sampler.own_clips else f"what makes {math.prod(before)} clips a step"
-            raise ConfigError(
+            self.refusal = (
                 f"the checkpoint stopped in the middle of an epoch with data.batch_size={before[0]} on {before[1]} "
                 f"processes, and this is {now[0]} on {now[1]}; give {product}, or go on from the end of an epoch"
             )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.distributed import group
+from torch.distributed._functional_collectives import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -53,7 +54,8 @@ class MaskedBatchNorm(nn.Module):
         count = mask.sum() * (x[0, 0].numel() // x.shape[-1])
         sums = torch.cat([x.sum(over), x.square().sum(over), count.float().unsqueeze(0)])
         if self.synced:
-            sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+            assert group.WORLD is not None, "only several processes share statistics"
+            sums = all_reduce(sums, "sum", group.WORLD)  # of which the gradient is known
         channels, count = x.shape[1], sums[-1]
         mean = sums[:channels] / count.clamp(min=1)
         variance = (sums[channels:-1] / count.clamp(min=1) - mean.square()).clamp(min=0)
@@ -91,8 +93,13 @@ def encode_real(network: nn.Module, x: Float[Tensor, "n ..."], real: Bool[Tensor
             nothing: Tensor = network(x)
         return nothing
     seen = x[real]
-    twice = seen.ndim == 4 and len(seen) == 1  # a norm behind the pooling would have one number of a single picture
-    said: Tensor = network(seen.expand(2, *seen.shape[1:]) if twice else seen)[: len(seen)]
+    # a norm behind the pooling would have one number of a single picture, unless the other processes have more
+    twice = seen.ndim == 4 and len(seen) == 1 and not synced
+    half = (
+        torch.is_autocast_enabled(x.device.type) and len(seen) > 0
+    )  # of nothing, its norms would send half of float32
+    with torch.autocast(x.device.type, enabled=half):
+        said: Tensor = network(seen.expand(2, *seen.shape[1:]) if twice else seen)[: len(seen)]
     return said.new_zeros(len(x), *said.shape[1:]).index_put((real,), said)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mmer.config import AveragingConfig
@@ -60,7 +61,7 @@ class AverageWeights(WeightAveraging):
         self._due = not begun or self.config.kind == "ema" or trainer.is_last_batch
         super().on_train_batch_end(trainer, pl_module, *args)
         if not begun:
-            self._model_on(pl_module).n_averaged.zero_()
+            self._model_on(pl_module).begin_again()
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the average to the validation."""
@@ -75,8 +76,9 @@ class AverageWeights(WeightAveraging):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with the average of a training; who tests it wants nothing else."""
         if trainer.state.fn == "fit":
-            self._model_on(pl_module)
+            average = self._model_on(pl_module)
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            average.count = int(average.n_averaged)
 
     @contextmanager
     def shown(self, pl_module: L.LightningModule) -> Iterator[None]:
@@ -90,11 +92,33 @@ class AverageWeights(WeightAveraging):
         finally:
             self._swap_models(pl_module)
 
-    def _model_on(self, pl_module: L.LightningModule, device: torch.device | None = None) -> AveragedModel:
+    def _model_on(self, pl_module: L.LightningModule, device: torch.device | None = None) -> Average:
         """Return the average, which at first is a copy of the weights."""
         if self._average_model is None:
-            self._average_model = AveragedModel(pl_module, use_buffers=True, avg_fn=self._kwargs["avg_fn"])
+            self._average_model = Average(pl_module, use_buffers=True, avg_fn=self._kwargs["avg_fn"])
+        assert isinstance(self._average_model, Average)
         return self._average_model if device is None else self._average_model.to(device)
+
+
+class Average(AveragedModel):
+    """PyTorch's average, which counts where it need not ask the GPU how many steps there were."""
+
+    count = 0
+
+    def begin_again(self) -> None:
+        """Forget what was averaged; the next weights replace it."""
+        self.count = 0
+        self.n_averaged.zero_()
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Let weights and buffers join the average."""
+        assert self.avg_fn is not None
+        ours = chain(self.module.parameters(), self.module.buffers())
+        for averaged, newest in zip(ours, chain(model.parameters(), model.buffers()), strict=True):
+            averaged.copy_(self.avg_fn(averaged, newest, self.count) if self.count else newest)
+        self.count += 1
+        self.n_averaged += 1
 
 
 def decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -103,14 +127,11 @@ def decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     def average(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
         if not newest.is_floating_point():
             return newest
-        steps = torch.as_tensor(count, device=newest.device)  # on the GPU, which nobody waits for
-        return torch.lerp(newest, averaged, ((1 + steps) / (10 + steps)).clamp(max=decay).to(newest.dtype))
+        return torch.lerp(newest, averaged, min(decay, (1 + int(count)) / (10 + int(count))))
 
     return average
 
 
 def uniform(averaged: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
     """Return the average in which all count alike; counters stay whole, which PyTorch's own divides on a GPU."""
-    if not newest.is_floating_point():
-        return newest
-    return torch.lerp(averaged, newest, (1 / (torch.as_tensor(count, device=newest.device) + 1)).to(newest.dtype))
+    return torch.lerp(averaged, newest, 1 / (int(count) + 1)) if newest.is_floating_point() else newest

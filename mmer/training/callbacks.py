@@ -29,6 +29,7 @@ from mmer.training.classifier import EmotionClassifier
 from mmer.training.data import EmotionDataModule
 from mmer.training.origin import Remember
 from mmer.training.say import say
+from mmer.training.survive import is_between_steps
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -111,8 +112,7 @@ class LastCheckpoint(ModelCheckpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write it behind some steps; the last of an epoch is left to the epoch's end."""
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if self.every and stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+        if self.every and trainer.global_step % self.every == 0 and is_between_steps(trainer, batch_idx):
             assert self.dirpath is not None
             trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
 

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mmer.batch import IGNORED, Batch
 from mmer.build import random_parameters
@@ -37,6 +37,9 @@ Stage = Literal["train", "val", "test"]
 
 _SO_FAR = "epoch_so_far"
 """Under what a checkpoint keeps the tally of an epoch that it was written in."""
+
+_STEP = "clips_of_a_step"
+"""Under what a checkpoint keeps how many clips a step took, and how many its rate was for."""
 
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Ways of counting under which clips stay as they were prepared."""
@@ -96,6 +99,7 @@ class EmotionClassifier(L.LightningModule):
         self.compute = compute
         self.load_weights = True  # False where a checkpoint will bring them
         self.init: Path | None = None  # the checkpoint to begin from
+        self._step_before: tuple[int, int] | None = None  # clips of a step of the run that goes on, and its reference
         self.confused: dict[Stage, NDArray[Any]] = {}  # how often what was taken for what, in the last epoch of each
         reads = {name: stream.reads for name, stream in config.streams.items()}
         classes = len(config.label_set.names)
@@ -126,6 +130,10 @@ class EmotionClassifier(L.LightningModule):
             )
         if stage != "fit":
             return
+        if self.trainer.precision == "16-mixed" and isinstance(self.trainer.strategy, FullySharded):
+            raise ConfigError(
+                "trainer.precision=16-mixed scales gradients as trainer.strategy=fsdp2 cannot; give bf16-mixed, or ddp"
+            )
         if self.averaging.kind != "none" and isinstance(self.trainer.strategy, FullySharded):
             raise ConfigError(
                 f"model.averaging.kind={self.averaging.kind} wants whole weights on each process, and "
@@ -173,6 +181,7 @@ class EmotionClassifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the epoch adds up to so far, for a checkpoint that is written in the middle of it."""
         checkpoint[_SO_FAR] = self._tally("train").so_far()
+        checkpoint[_STEP] = list(self._clips_of_a_step())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, another preparation or another split.
@@ -201,6 +210,7 @@ class EmotionClassifier(L.LightningModule):
                 f"the checkpoint was trained with another {name}; give the settings of its run, "
                 f"or evaluate it with evaluate.py: {fault}"
             )
+        self._step_before = tuple(checkpoint.get(_STEP, ())) or None
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             self._tally("train").go_on(checkpoint.get(_SO_FAR, {}))
 
@@ -211,6 +221,7 @@ class EmotionClassifier(L.LightningModule):
         how many steps there are.
         """
         self.trainer.fit_loop._load_combined_loader_states()
+        self._rescale()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -258,17 +269,34 @@ class EmotionClassifier(L.LightningModule):
 
     def _scaled_optim(self) -> OptimConfig:
         """Return the optimiser's settings with the rate for the clips of a step, and say so where it is another."""
-        trainer = self.trainer
-        size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        clips = size * trainer.world_size * trainer.accumulate_grad_batches
-        factor = self.optim.scale(clips, size)
+        clips, reference = self._clips_of_a_step()
+        factor = self.optim.scale(clips, reference)
         if self.optim.scaling != "none":
             say(
                 f"note: the learning rate is {self.optim.lr * factor:.3g}, {factor:.3g} times {self.optim.lr:.3g} "
-                f"({self.optim.scaling} scaling): a step takes {clips} clips, and that rate is for "
-                f"{self.optim.reference_batch or size}"
+                f"({self.optim.scaling} scaling): a step takes {clips} clips, and that rate is for {reference}"
             )
         return replace(self.optim, lr=self.optim.lr * factor)
+
+    def _clips_of_a_step(self) -> tuple[int, int]:
+        """Return how many clips a step takes, and how many the rate is for: those of the run that goes on."""
+        trainer = self.trainer
+        size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        before = size if self._step_before is None else self._step_before[1]
+        return size * trainer.world_size * trainer.accumulate_grad_batches, self.optim.reference_batch or before
+
+    def _rescale(self) -> None:
+        """Let the rate of a run that goes on with other steps follow its rule; its checkpoint brings that of before."""
+        if self._step_before is None:
+            return
+        clips, reference = self._clips_of_a_step()
+        ratio = self.optim.scale(clips, reference) / self.optim.scale(self._step_before[0], reference)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group |= {name: group[name] * ratio for name in ("lr", "initial_lr") if name in group}
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, LambdaLR):
+                config.scheduler.base_lrs = [rate * ratio for rate in config.scheduler.base_lrs]
 
     def _refuse_random(self, stream: str, loaded: Collection[str]) -> None:
         """Refuse to freeze what has learned nothing.

@@ -175,9 +175,10 @@ class TrainCLI(LightningCLI):
         if config.trainer.enable_checkpointing is not False:
             kept = folder / "checkpoints"
             remove_unfinished(kept)
-            callbacks += [BestCheckpoint(kept), LastCheckpoint(kept, config.save_every)]
+            callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
-            callbacks.append(EndOnSignal(kept / "last.ckpt"))
+            # the last one knows what the others keep
+            callbacks += [LastCheckpoint(kept, config.save_every), EndOnSignal(kept / "last.ckpt")]
         if config.trainer.logger is not False:
             callbacks += [LearningRateMonitor("step"), Gauges()]
         if config.oracle:
@@ -304,8 +305,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except (MmerError, argparse.ArgumentError, MisconfigurationException) as error:
         print(f"train.py: error: {one_line(str(error))}", file=sys.stderr)
         return 2
-    except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"train.py: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno is None:  # a reader's, with its traceback
+            raise
+        # a full disk, a folder that may not be written to
+        print(f"train.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 2
     except Ended as ended:
         say(str(ended))

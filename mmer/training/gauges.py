@@ -21,9 +21,9 @@ GIGABYTE = 1e9
 class Gauges(Callback):
     """Log ``train/step_loss``, ``train/grad_norm``, ``train/clips_per_second`` and ``train/gpu_memory_gb``.
 
-    They go to every logger of the run, and are read at the steps that are logged anyhow, every ``trainer.log_every_n_steps``, and no other step waits for
-    the device. As the learning rate, they are logged without their epoch, which comes behind them: an epoch that was
-    broken off leaves no half of itself in the log.
+    They go to every logger of the run, and are read at the steps that are logged anyhow, every
+    ``trainer.log_every_n_steps``: no other step waits for the device. As the learning rate, they are logged without
+    their epoch, which comes behind them: an epoch that was broken off leaves no half of itself in the log.
     """
 
     def __init__(self) -> None:

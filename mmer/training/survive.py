@@ -29,6 +29,9 @@ from mmer.errors import MmerError
 from mmer.training.say import say_each
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_NOTHING = 1000
+"""Stands for no signal, where the smallest number wins."""
+
 _WRITING = re.compile(r"\.(best|last|epoch-\d+)\.\d+\.ckpt")
 """Names of checkpoints that were being written when their process was killed."""
 
@@ -83,6 +86,22 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_between_steps(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Tell whether a training can be broken off behind a batch and go on as if it had not been.
+
+    It is not half an accumulated step, nor is anything due that Lightning would leave out afterwards: a validation, the
+    end of the epoch or of the training.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return (
+        (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        and not trainer.is_last_batch
+        and trainer.global_step != trainer.max_steps
+        and not loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    )
+
+
 class EndOnSignal(Checkpoint):
     """Keep how far a training is and end it, when SIGTERM or SIGUSR1 asks for it; on SLURM, ask for a new turn.
 
@@ -102,15 +121,22 @@ class EndOnSignal(Checkpoint):
         self._group: ProcessGroup | None = None
         self._told: tuple[Work, Tensor] | None = None
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note signals from now on; Lightning gives them back in the end."""
+        self._listen()
+
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over from Lightning, which gives them back in the end."""
+        """Take the signals over from Lightning."""
         self._listen()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over, and open the processes' own line."""
         self._listen()
+        if trainer.received_sigterm:  # in between; Lightning would end behind the first batch, and keep nothing
+            trainer._signal_connector.received_sigterm = False
+            self.asked = self.asked or signal.SIGTERM
         if trainer.world_size > 1 and dist.is_available() and dist.is_initialized():
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo", timeout=getattr(trainer.strategy, "_timeout", None))
             # Lightning asks the first process before every step, and waits for the GPU to answer
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
@@ -119,8 +145,7 @@ class EndOnSignal(Checkpoint):
     ) -> None:
         """End behind a step, unless it is half of one or the last of its epoch."""
         asked = self._ask_all()
-        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if asked and not accumulating and not trainer.is_last_batch:
+        if asked and is_between_steps(trainer, batch_idx):
             trainer.save_checkpoint(self.path)
             self._end(trainer, asked)
 
@@ -135,7 +160,7 @@ class EndOnSignal(Checkpoint):
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+        self.asked = self.asked or number  # SLURM sends SIGTERM behind its SIGUSR1
 
     def _ask_all(self) -> int:
         """Return which signal some process had noted at the step before; all processes find the same."""
@@ -145,8 +170,8 @@ class EndOnSignal(Checkpoint):
         if self._told is not None:
             work, said = self._told
             work.wait()
-            asked = int(said)
-        said = torch.tensor(self.asked)
+            asked = -int(said) % _NOTHING
+        said = torch.tensor(-self.asked if self.asked else -_NOTHING)  # SIGUSR1, which has the smaller number, wins
         work = dist.all_reduce(said, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         self._told = work, said
@@ -265,7 +290,8 @@ def lost_peer(error: BaseException) -> str | None:
     lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
     if not lost:
         return None
-    reason = re.sub(r"\s+", " ", re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]))
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = re.sub(r"\s+", " ", re.sub(r"^\[[^]]*\]\s*", "", first))
     return (
         f"another process of this training is gone or does not answer ({reason}); it says above why, or was killed; "
         "go on with --ckpt_path last"
@@ -300,8 +326,11 @@ class WatchChildren(Callback):
         self._over.set()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """The training is over, and says why itself."""
+        """The training is over, and says why itself; on a GPU it might wait for the lost one while it tidies up."""
         self._over.set()
+        if pl_module.device.type == "cuda" and (line := lost_peer(exception)) is not None:
+            say_each(f"error: {line}")
+            os._exit(2)
 
     def _watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
         while not self._over.wait(0.5):

@@ -104,20 +104,37 @@ def scores(folder: Path) -> dict[str, Any]:
     return {name: values for name, values in log.items() if name.startswith(("train/", "val/")) and "/c" not in name}
 
 
+def until_exists(path: Path) -> None:
+    for _ in range(6000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise TimeoutError(path)
+
+
 def test_twenty_kills_at_random_moments_change_nothing(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
     """Every start goes on with the line of the first; what a kill takes is done again, to the same bits."""
     fit = ["fit", f"--config={voice_config}", "--save_every=2", "--data.batch_size=1", "--trainer.max_epochs=6"]
     fit += ["--model.averaging.kind=ema", "--model.averaging.decay=0.9", "--trainer.enable_model_summary=false"]
-    whole = nursery.start([*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
+    step, draw, began = tmp_path / "step", random.Random(0), time.monotonic()
+    first = FIRST.format(path=str(step))
+    whole = nursery.start(
+        [*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log", before=first
+    )
+    until_exists(step)
+    starts, learns = time.monotonic() - began, time.monotonic()
     assert whole.wait() == 0, whole.said()
+    learns = time.monotonic() - learns
     line, log = [*fit, "--ckpt_path=auto", f"--trainer.default_root_dir={tmp_path / 'killed'}"], tmp_path / "killed.log"
-    step, draw = tmp_path / "step", random.Random(0)
     for life in range(20):
-        step.unlink(missing_ok=True)
-        run = nursery.start(line, log, before=FIRST.format(path=str(step)))
-        while life % 4 and not step.exists():
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.4 if life % 4 else 1.0))  # one in four before its first step, most likely
+        step.unlink()
+        run = nursery.start(line, log, before=first)
+        if life % 4:
+            until_exists(step)
+            time.sleep(draw.uniform(0, learns / 20))
+        else:
+            time.sleep(draw.uniform(0, starts / 2))
+            step.touch()
         run.send(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL, run.said()
     last = nursery.start(line, log)
@@ -245,6 +262,49 @@ def test_the_best_epochs_are_kept_beside_the_best_and_the_last(
     assert sorted(kept) == sorted(uar)[-3:]
 
 
+def test_the_best_epochs_are_those_of_the_whole_run_behind_a_kill(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    """A rate that is constant does not depend on how long the run was to be."""
+
+    def kept(name: str, *lives: int) -> list[str]:
+        folder = tmp_path / name
+        fit = ["fit", f"--config={voice_config}", "--keep=2", f"--trainer.default_root_dir={folder}"]
+        fit += [
+            "--model.optim.schedule=constant",
+            "--model.optim.warmup=0",
+            "--ckpt_path=auto",
+        ]
+        for epochs in lives:
+            run = nursery.start([*fit, f"--trainer.max_epochs={epochs}"], tmp_path / f"{name}.log")
+            assert run.wait() == 0, run.said()
+        return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+    assert kept("broken", 1, 2, 3, 4, 6) == kept("whole", 6)
+
+
+def test_a_run_that_goes_on_with_other_steps_has_the_rate_of_their_rule(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    """Twice the clips a step, twice the rate, of the same one that was chosen for four."""
+    fit = ["fit", f"--config={voice_config}", "--model.optim.scaling=linear", "--model.optim.schedule=constant"]
+    fit += ["--model.optim.warmup=0", "--trainer.log_every_n_steps=1"]
+    assert nursery.start([*fit, "--trainer.max_epochs=1"], tmp_path / "log").wait() == 0
+    second = nursery.start([*fit, "--ckpt_path=last", "--data.batch_size=8"], tmp_path / "log")
+    assert second.wait() == 0, second.said()
+    assert read_log(tmp_path / "run", "run")["lr"] == pytest.approx([0.001, 0.002])
+    said = "the learning rate is 0.002, 2 times 0.001 (linear scaling): a step takes 8 clips, and that rate is for 4"
+    assert any(said in line for line in second.errors())
+
+
+def test_a_validation_that_is_due_is_not_left_out(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    """Nine steps with a validation behind every third: a signal in the third waits for the fourth."""
+    fit = ["fit", f"--config={long_config}", "--trainer.val_check_interval=3"]
+    run = nursery.start(fit, tmp_path / "log", before=SIGNAL.format(place=(1, 2, 0), name="SIGTERM"))
+    assert run.wait() == 143, run.said()
+    assert "at epoch 2, step 13: " in run.errors()[-1]
+
+
 def test_nobody_chooses_epochs_without_validation_speakers(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
     run = nursery.start(["fit", f"--config={voice_config}", "--keep=2", "--data.split.validation=[]"], tmp_path / "log")
     assert run.wait() == 2
@@ -274,8 +334,7 @@ def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config
 
 def test_a_process_whose_peer_is_killed_says_so(nursery: Any, long_config: Path, tmp_path: Path) -> None:
     first, second = nursery.start_all(2, ["fit", f"--config={long_config}"], tmp_path / "log", SLOW)
-    while "metrics.csv" not in {path.name for path in (tmp_path / "run/logs").rglob("*")}:
-        time.sleep(0.1)
+    until_exists(tmp_path / "run/logs/version_0/metrics.csv")
     second.send(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
     assert first.wait() == 2, first.said()
