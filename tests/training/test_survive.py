@@ -39,14 +39,15 @@ def slow(self, batch, number, step=cli.EmotionClassifier.training_step):
 cli.EmotionClassifier.training_step = slow
 """
 
-FIRST = """
-def first(self, batch, number, step=cli.EmotionClassifier.training_step):
-    open({path!r}, "w").close()
+COUNT = """
+def count(self, batch, number, step=cli.EmotionClassifier.training_step):
+    with open({path!r}, "a") as file:
+        file.write(".")
     return step(self, batch, number)
 
-cli.EmotionClassifier.training_step = first
+cli.EmotionClassifier.training_step = count
 """
-"""Says that it has begun to learn."""
+"""Says how many steps it has begun."""
 
 SIGNAL = """
 import os, signal
@@ -104,9 +105,10 @@ def scores(folder: Path) -> dict[str, Any]:
     return {name: values for name, values in log.items() if name.startswith(("train/", "val/")) and "/c" not in name}
 
 
-def until_exists(path: Path) -> None:
+def until_as_long(path: Path, size: int) -> None:
+    """Wait until a file has so many bytes."""
     for _ in range(6000):
-        if path.exists():
+        if size == 0 or (path.exists() and path.stat().st_size >= size):
             return
         time.sleep(0.01)
     raise TimeoutError(path)
@@ -114,29 +116,21 @@ def until_exists(path: Path) -> None:
 
 def test_twenty_kills_at_random_moments_change_nothing(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
     """Every start goes on with the line of the first; what a kill takes is done again, to the same bits."""
-    fit = ["fit", f"--config={voice_config}", "--save_every=2", "--data.batch_size=1", "--trainer.max_epochs=6"]
+    fit = ["fit", f"--config={voice_config}", "--save_every=2", "--data.batch_size=1", "--trainer.max_epochs=10"]
     fit += ["--model.averaging.kind=ema", "--model.averaging.decay=0.9", "--trainer.enable_model_summary=false"]
-    step, draw, began = tmp_path / "step", random.Random(0), time.monotonic()
-    first = FIRST.format(path=str(step))
-    whole = nursery.start(
-        [*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log", before=first
-    )
-    until_exists(step)
-    starts, learns = time.monotonic() - began, time.monotonic()
+    whole = nursery.start([*fit, f"--trainer.default_root_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
     assert whole.wait() == 0, whole.said()
-    learns = time.monotonic() - learns
     line, log = [*fit, "--ckpt_path=auto", f"--trainer.default_root_dir={tmp_path / 'killed'}"], tmp_path / "killed.log"
+    draw, steps = random.Random(0), 0
     for life in range(20):
-        step.unlink()
-        run = nursery.start(line, log, before=first)
-        if life % 4:
-            until_exists(step)
-            time.sleep(draw.uniform(0, learns / 20))
-        else:
-            time.sleep(draw.uniform(0, starts / 2))
-            step.touch()
+        count = tmp_path / f"steps-{life}"
+        run = nursery.start(line, log, before=COUNT.format(path=str(count)))
+        until_as_long(count, draw.randint(0, 6))
+        time.sleep(draw.uniform(0, 0.05))
         run.send(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL, run.said()
+        steps += count.stat().st_size if count.exists() else 0
+    assert steps > 20, "most kills came in the middle of a training"
     last = nursery.start(line, log)
     assert last.wait() == 0, last.said()
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
@@ -334,7 +328,7 @@ def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config
 
 def test_a_process_whose_peer_is_killed_says_so(nursery: Any, long_config: Path, tmp_path: Path) -> None:
     first, second = nursery.start_all(2, ["fit", f"--config={long_config}"], tmp_path / "log", SLOW)
-    until_exists(tmp_path / "run/logs/version_0/metrics.csv")
+    until_as_long(tmp_path / "run/logs/version_0/metrics.csv", 1)
     second.send(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
     assert first.wait() == 2, first.said()
