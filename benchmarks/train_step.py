@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--accelerator", choices=("cpu", "gpu"), help="a GPU where there is one")
     parser.add_argument("--config", type=Path, help="configs/demo.yaml on a processor, configs/mvit_v2.yaml on a GPU")
     parser.add_argument("--batch", type=int, nargs="+", help="clips in a batch; on a GPU the fastest of several")
-    parser.add_argument("--clips", type=int, default=256, help="clips of the corpus")
+    parser.add_argument("--clips", type=int, help="clips of the corpus; as many as are timed, so that no epoch ends")
     parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
     parser.add_argument("--rounds", type=int, default=5, help="how often both take turns")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="these settings of a GPU alone")
@@ -266,16 +266,18 @@ def main() -> None:
     accelerator = args.accelerator or ("gpu" if torch.cuda.is_available() else "cpu")
     gpu = accelerator == "gpu"
     config = args.config or CONFIGS / ("mvit_v2.yaml" if gpu else "demo.yaml")
+    batches = args.batch or ([8, 16, 32, 64, 128] if gpu else [8])
+    clips = args.clips or max(batches) * (WARM + args.steps + 1)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "data"
-        print(f"preparing {args.clips} clips", file=sys.stderr)
-        make_corpus(root, args.clips, PrepareConfig(size=224 if gpu else 96))
+        print(f"preparing {clips} clips", file=sys.stderr)
+        make_corpus(root, clips, PrepareConfig(size=224 if gpu else 96))
         weights = ["--model.config.streams.face.weights=null", "--model.optim.layer_decay=1"] if gpu else []
-        setting = Setting(config, root, (args.batch or [8])[0], weights, accelerator, args.steps)
+        setting = Setting(config, root, batches[0], weights, accelerator, args.steps)
         rows, facts = [], {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count()}
         if gpu:
             limit, flops = measure_limit(), count_flops(setting)
-            setting.batch = best_batch(replace(setting, flags=[*weights, *BF16]), args.batch or [8, 16, 32, 64, 128])
+            setting.batch = best_batch(replace(setting, flags=[*weights, *BF16]), batches)
             facts |= {"device": torch.cuda.get_device_name(), "limit_tflops": limit / 1e12, "gflops": flops / 1e9}
         print(json.dumps(facts))
         print(f"{'setting':<26} batch   train.py       bare  ratio" + ("  GB peak    MFU" if gpu else ""))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -233,11 +236,22 @@ class ClipDataset(Dataset[Clip]):
 
 
 def settle_worker(_: int) -> None:
-    """Keep a loader's worker from copying its parent's memory; its ``worker_init_fn``.
+    """Keep a loader's worker from copying its parent's memory, and alive as long as that; its ``worker_init_fn``.
 
-    The garbage collector would mark, and so copy, every object that the parent made; it leaves them alone.
+    The garbage collector would mark, and so copy, every object that the parent made; it leaves them alone. SIGTERM
+    often reaches a whole group of processes, and the parent, which ends behind its step, still wants clips: its worker
+    obeys nobody else.
     """
     gc.freeze()
+    if hasattr(signal, "sigwaitinfo"):  # not on every system
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 class Padded(Dataset[Clip]):

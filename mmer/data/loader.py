@@ -43,7 +43,8 @@ class TrainLoader(DataLoader[Clip]):
         """Return how far the epoch is; nothing where Lightning has put another sampler in the place of ours."""
         if not isinstance(self.sampler, DrawSampler):
             return {}
-        return {"epoch": self.sampler.epoch, "batches": self.handed, **self._share()}
+        order = self.sampler.order
+        return {"epoch": self.sampler.epoch, "batches": self.handed, "order": order, **self._share()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where an epoch was broken off; another epoch begins at its beginning."""
@@ -56,6 +57,11 @@ class TrainLoader(DataLoader[Clip]):
             self.refusal = (
                 f"the checkpoint stopped in the middle of an epoch with data.batch_size={before[0]} on {before[1]} "
                 f"processes, and this is {now[0]} on {now[1]}; give {product}, or go on from the end of an epoch"
+            )
+        if state["order"] != self.sampler.order:
+            self.refusal = (
+                "the checkpoint stopped in the middle of an epoch whose clips came in another order; give the "
+                "seed_everything, data.sampler and data.shards of its run, or go on from the end of an epoch"
             )
         self.sampler.go_on(state["epoch"], state["batches"] * self._size)
 

@@ -67,6 +67,11 @@ class DrawSampler(DistributedSampler[Draw]):
             self.total_size = self.num_samples * processes
         self._taken = (-1, 0)
 
+    @property
+    def order(self) -> list[int | str]:
+        """On what the order of an epoch depends, beside the clips themselves."""
+        return [type(self).__name__, self.seed, self.clips, 0 if self.members is None else len(self.members)]
+
     def go_on(self, epoch: int, taken: int) -> None:
         """Leave out what this process has taken of an epoch that was broken off."""
         self._taken = (epoch, taken)

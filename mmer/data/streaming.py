@@ -58,6 +58,11 @@ class ShardSampler(DrawSampler):
         mean = float(stored.mean()) if len(stored) else 1.0
         self.window = max(1, min(self.clips, int(window / mean)))
 
+    @property
+    def order(self) -> list[int | str]:
+        """On what the order of an epoch depends, beside the clips themselves."""
+        return [*super().order, self.window]
+
     def __iter__(self) -> Iterator[Draw]:
         ahead = self._ahead()
         return (Draw(draw.index, draw.seed, tuple(ahead.get(draw.index, ()))) for draw in super().__iter__())

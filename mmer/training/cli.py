@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -159,6 +160,9 @@ class TrainCLI(LightningCLI):
         self.resumes = resumes = (
             config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
         )
+        if not resumes and "WANDB_SWEEP_ID" in os.environ:  # agents begin at once, and ask for one folder
+            folder = folder.with_name(f"{folder.name}-{os.environ.get('WANDB_RUN_ID', 'trial')}")
+            config.trainer.default_root_dir = str(folder)
         if not (resumes or config.overwrite) and _free(folder) != folder:
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)

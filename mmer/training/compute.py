@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import nn
+from torch.distributed.constants import default_pg_timeout
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,10 +30,13 @@ class FullySharded(ModelParallelStrategy):
     """FSDP2: every process keeps a part of the weights and of the optimiser's state (arXiv:2304.11277).
 
     It is ``--trainer.strategy=fsdp2``. Checkpoints are whole, in one file, as without it.
+
+    Args:
+        timeout: How long a process is waited for that does not answer.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **settings)
+    def __init__(self, timeout: timedelta | None = default_pg_timeout) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout)
 
     def share_statistics(self, model: nn.Module) -> None:
         """Do what ``sync_batchnorm`` asks for, before the weights are in parts; Lightning leaves it out here."""

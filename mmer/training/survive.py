@@ -25,6 +25,7 @@ from torch.distributed import ProcessGroup, Work
 
 from mmer.atomic import replacing
 from mmer.batch import Batch
+from mmer.data.store import is_url
 from mmer.errors import MmerError
 from mmer.training.say import say_each
 
@@ -62,6 +63,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
         Raises:
             OSError: The disk is full, or the folder may not be written to.
         """
+        if is_url(str(path)):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

@@ -7,6 +7,7 @@ life in it.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import sys
@@ -26,9 +27,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from mmer.config import ModelConfig, SplitConfig
+from mmer.config import ModelConfig, ShardConfig, SplitConfig
 from mmer.corpora.splits import make_split
-from mmer.data.store import PreparedCorpus
+from mmer.data.shards import open_corpus
+from mmer.data.store import as_root
 from mmer.errors import ConfigError, SweepError
 from mmer.evaluation.training_log import read_log
 from mmer.training.child import Child, share_threads, stop
@@ -50,7 +52,10 @@ EPOCH = "epoch"
 _PAUSE = 0.25  # seconds between two looks at the children
 _ROUND = 2.0  # seconds between two looks at the others
 _SAME = 2  # given up with the same words, and none finished: it is no bad luck
-_KILLED = "killed by signal"  # as PyTorch says of a process that reads clips
+_LOST = re.compile(
+    r"DataLoader worker .*(killed by signal|exited unexpectedly)|process (\d+ )?of this training (is gone|was ended)"
+)
+"""What a training says that has lost a process that reads clips for it, or that learns with it."""
 _SIGNALLED = range(129, 128 + SIGRTMAX + 1)  # how shells and handlers say that a signal ended a program
 
 
@@ -107,7 +112,6 @@ class SweepPlan:
         return {
             **kept,
             "parameters": parameters,
-            "flags": [*self.sweep.command, *self.overrides],
             "seed": self.seed,
             "retries": self.retries,
             "pruner": self.pruner,
@@ -116,7 +120,8 @@ class SweepPlan:
 
     def flags(self, params: dict[str, Any], device: str) -> list[str]:
         """Return the flags of a trial, but for its folder."""
-        return [*self.sweep.flags(params), *device_flags(device), *self.overrides]
+        alone = ["--trainer.devices=1"] if device == "auto" and self.on_one_device else []  # whatever else is there
+        return [*self.sweep.flags(params), *device_flags(device), *alone, *self.overrides]
 
 
 @dataclass(slots=True)
@@ -275,15 +280,16 @@ class _Worker:
         """Begin a trial, if there is one to begin; False where there is none."""
         with self.lock, quietly():
             slots = self._slots(self._trials())
+            if is_over(slots, self.wanted, grid=self.grid):
+                return False
             for slot in slots:
                 if slot.state == "dead":
                     self.study.enqueue_trial(slot.trials[-1].params, user_attrs={SLOT: slot.number})
             queued = any(slot.state in ("waiting", "dead") for slot in slots)
-            if is_over(slots, self.wanted, grid=self.grid):
-                return False
             if not queued and (self.grid or len(alive(slots)) >= self.wanted):
                 return False
             trial = self.study.ask(self.distributions)
+            self._live(trial)
             claim = self._claim(trial.number)
             claim.acquire()
             reason = judge(self._trials(), trial.number, self.wanted, self.plan.retries, grid=self.grid)
@@ -324,6 +330,9 @@ class _Worker:
                 self._finish(job, TrialState.PRUNED)
             elif code == 0:
                 self._finish(job, TrialState.COMPLETE)
+            elif code is not None and any(job.folder.glob("nonfinite*.json")):
+                self._print(f"trial {job.trial.number} ended early: {job.child.complaint()}")
+                self._finish(job, TrialState.PRUNED)
             elif code is not None:
                 self._say_failure(job, code)
         except UpdateFinishedTrialError:  # the others have not heard of us for long, and have given it to somebody
@@ -361,10 +370,11 @@ class _Worker:
 
     def _finish(self, job: _Job, state: TrialState) -> None:
         """Tell the study what a trial was worth: its best epoch, whose checkpoint is kept."""
-        if job.best is None:
+        if job.best is None and state is TrialState.COMPLETE:
             self._fail(job.trial, "mistake")
             raise SweepError(f"trial {job.trial.number} {self._logged(job)}; see {job.child.log}")
-        job.trial.set_user_attr(EPOCH, job.epoch)
+        if job.best is not None:
+            job.trial.set_user_attr(EPOCH, job.epoch)
         if state is TrialState.COMPLETE:
             self.study.tell(job.trial, job.best, skip_if_finished=True)
             return
@@ -381,7 +391,7 @@ class _Worker:
 
     def _say_failure(self, job: _Job, code: int) -> None:
         complaint = job.child.complaint()
-        killed = code < 0 or code in _SIGNALLED or _KILLED in complaint
+        killed = code < 0 or code in _SIGNALLED or _LOST.search(complaint) is not None
         end: End = "died" if killed else "mistake"
         job.trial.set_user_attr(COMPLAINT, complaint)
         self._fail(job.trial, end)
@@ -408,8 +418,9 @@ class _Worker:
         with self.lock, quietly():
             for trial in unfinished(self.study):
                 if trial.number not in own and self._is_deserted(trial):
-                    self._print(f"trial {trial.number} has lost its process; it is tried again")
                     self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                    hope = "; it is tried again" if self._is_dead(trial.number) else ""
+                    self._print(f"trial {trial.number} has lost its process{hope}")
             fail_stale_trials(self.study)
 
     def _is_deserted(self, trial: FrozenTrial) -> bool:
@@ -430,11 +441,15 @@ class _Worker:
         return FileLock(folder / f".{number}.lock", blocking=False)
 
     def _beat(self, job: _Job) -> None:
-        if isinstance(self.storage, RDBStorage) and monotonic() - job.beat >= HEARTBEAT / 2:
-            study = self.storage.get_study_id_from_name(self.study.study_name)
-            number = self.storage.get_trial_id_from_study_id_trial_number(study, job.trial.number)
-            self.storage.record_heartbeat(number)
+        if monotonic() - job.beat >= HEARTBEAT / 2:
+            self._live(job.trial)
             job.beat = monotonic()
+
+    def _live(self, trial: Trial) -> None:
+        """Tell a database that somebody trains a trial."""
+        if isinstance(self.storage, RDBStorage):
+            study = self.storage.get_study_id_from_name(self.study.study_name)
+            self.storage.record_heartbeat(self.storage.get_trial_id_from_study_id_trial_number(study, trial.number))
 
     def _check_luck(self) -> None:
         """Go no further where trials fail again and again.
@@ -479,7 +494,8 @@ def _check_settings(settings: dict[str, Any]) -> None:
         raise ConfigError("trainer.logger takes the place of the log that a sweep reads; leave it out")
     TypeAdapter(ModelConfig).validate_python(settings["model"]["config"])
     split = TypeAdapter(SplitConfig).validate_python(settings["data"]["split"])
-    rows = PreparedCorpus.open(Path(settings["data"]["root"])).rows
+    shards = TypeAdapter(ShardConfig).validate_python(settings["data"].get("shards", {}))
+    rows = open_corpus(as_root(settings["data"]["root"]), shards).rows
     if not make_split(rows, split).rows(rows, "validation"):
         raise ConfigError(
             "the split has no validation clips, and a sweep chooses on validation speakers; name some, as "

@@ -73,6 +73,14 @@ def test_processes_with_clips_of_their_own_stay_as_many(monkeypatch: pytest.Monk
         list(loader)
 
 
+def test_another_order_does_not_go_on_in_the_middle() -> None:
+    loader = make_loader(4)
+    loader.sampler.seed = 5
+    loader.load_state_dict(broken_off(3, 4))
+    with pytest.raises(ConfigError, match="an epoch whose clips came in another order; give the seed_everything"):
+        list(loader)
+
+
 def test_another_sampler_has_no_place() -> None:
     """Lightning puts one there to overfit a batch."""
     clips = Clips(range(5))

@@ -1,6 +1,7 @@
 """A training without a network, for sweeps: better and better over four epochs, best where the learning rate is 0.01.
 
-In the sweep's folder, ``orders/NUMBER`` says how a trial ends before its end: ``die``, ``refuse`` or ``reader``.
+In the sweep's folder, ``orders/NUMBER`` says how a trial ends before its end: ``die``, ``refuse``, ``nan``
+or by losing a process.
 """
 
 import math
@@ -13,6 +14,12 @@ from pathlib import Path
 from mmer.training.child import follow_parent
 
 EPOCHS = 4
+LOSSES = {
+    "reader": "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.",
+    "waited": "RuntimeError: DataLoader worker (pid(s) 7) exited unexpectedly",
+    "peer": "train.py: error: process 1 of this training was ended by SIGKILL, and the others cannot go on without it",
+    "gloo": "train.py: error: another process of this training is gone or does not answer (Connection closed by peer)",
+}
 
 
 def main() -> None:
@@ -22,8 +29,12 @@ def main() -> None:
     orders = order.read_text().split() if order.exists() else os.environ.get("FAKE_ORDERS", "").split()
     if "refuse" in orders or os.environ.get("FAKE_REFUSED") == flags["model.optim.lr"]:
         raise SystemExit("train.py: error: no such thing")
-    if "reader" in orders:
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    for name, complaint in LOSSES.items():
+        if name in orders:
+            raise SystemExit(complaint)
+    if "nan" in orders:
+        (folder / "nonfinite.json").touch()
+        raise SystemExit("train.py: error: the loss is nan in epoch 1, batch 3")
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").touch()
     log = folder / "logs/version_0/metrics.csv"

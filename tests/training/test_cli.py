@@ -282,3 +282,12 @@ def test_help_explains_the_settings_in_the_words_of_the_code(capsys: pytest.Capt
         "Gamma of the focal loss",
     ):
         assert recipe in words
+
+
+def test_agents_of_a_sweep_that_begin_at_once_have_folders_of_their_own(
+    voice_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r7")
+    assert main(["fit", f"--config={voice_config}", "--trainer.max_epochs=1"]) == 0
+    assert (tmp_path / "run-r7/checkpoints/last.ckpt").is_file() and not (tmp_path / "run").exists()

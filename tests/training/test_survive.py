@@ -174,6 +174,15 @@ def test_a_signal_keeps_the_step_and_ends(
     assert scores(tmp_path / "broken") == scores(tmp_path / "whole")
 
 
+def test_a_signal_to_all_processes_leaves_the_readers_at_work(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    """As torchrun, SLURM and ``timeout`` send it."""
+    group = SIGNAL.format(place=(1, 3, 0), name="SIGTERM").replace("os.kill(os.getpid(), ", "os.killpg(os.getpgrp(), ")
+    fit = ["fit", f"--config={long_config}", "--data.workers=2"]
+    run = nursery.start(fit, tmp_path / "log", before=f"import os; os.setsid()\n{group}")
+    assert run.wait() == 143, run.said()
+    assert "ended by SIGTERM at epoch 2, step 13: " in run.errors()[-1]
+
+
 def test_half_of_an_accumulated_step_is_not_kept(nursery: Any, long_config: Path, tmp_path: Path) -> None:
     fit = ["fit", f"--config={long_config}", "--trainer.accumulate_grad_batches=4"]
     run = nursery.start(fit, tmp_path / "log", before=SIGNAL.format(place=(1, 1, 0), name="SIGTERM"))

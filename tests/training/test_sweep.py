@@ -443,11 +443,20 @@ def test_storages_that_cannot_be_used_are_refused(folder: Path, monkeypatch: pyt
         name_storage("postgresql+psycopg://me:secret@host/db")
 
 
-def test_a_killed_reader_of_clips_is_no_mistake(folder: Path) -> None:
-    order(folder, 0, "reader")
+@pytest.mark.parametrize("lost", ["reader", "waited", "peer", "gloo"])
+def test_a_lost_process_is_no_mistake(folder: Path, lost: str) -> None:
+    order(folder, 0, lost)
     study = run(make(folder), folder, 1)
     assert states(study) == ["died", "complete"]
-    assert "killed by signal" in study.trials[0].user_attrs[COMPLAINT]
+    assert study.trials[0].user_attrs[COMPLAINT]
+
+
+def test_a_loss_that_is_no_number_is_an_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate that is too high is no mistake in the settings, nor is it tried again."""
+    order(folder, 0, "nan")
+    study = run(make(folder), folder, 2)
+    assert states(study) == ["pruned", "complete"]
+    assert "trial 0 ended early: the loss is nan in epoch 1, batch 3" in capsys.readouterr().err
 
 
 def test_a_trial_that_wants_several_devices_finds_them_itself(folder: Path) -> None:
