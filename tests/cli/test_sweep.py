@@ -190,6 +190,7 @@ def test_whoever_is_asked_to_end_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sweeps._Worker, "step", lambda self: os.kill(os.getpid(), ending) or True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
     before = signal.getsignal(signal.SIGTERM)
     assert run("--trials", "1") == code
     assert signal.getsignal(signal.SIGTERM) == before

@@ -346,6 +346,7 @@ def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
             children.append(self)
 
     monkeypatch.setattr(sweeps, "Child", Seen)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
     timer = Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
