@@ -281,7 +281,8 @@ def main() -> None:
             facts |= {"device": torch.cuda.get_device_name(), "limit_tflops": limit / 1e12, "gflops": flops / 1e9}
         print(json.dumps(facts))
         print(f"{'setting':<26} batch   train.py       bare  ratio" + ("  GB peak    MFU" if gpu else ""))
-        for title, flags in ROWS.items() if gpu else {config.stem: []}.items():
+        ours = {config.stem: [], f"{config.stem}, 1 worker": ["--data.workers=1"]}
+        for title, flags in (ROWS if gpu else ours).items():
             if args.rows and gpu and title not in args.rows:
                 continue
             row = compare(title, replace(setting, flags=[*weights, *flags]), args.rounds)
