@@ -189,7 +189,7 @@ class ClipDataset(Dataset[Clip]):
             return self._labelled(cut(prepared, self.clip, key, self.tokenizer, out=out), index)
         with torch.random.fork_rng(devices=[]):  # so that nothing else depends on how many clips were read before
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU's dropout too
-            clip = self._labelled(self._changed(prepared, key, self.augment), index)
+            clip = self._labelled(self._changed(prepared, key, self.augment, out), index)
         return clip if out is None or clip.video is None else replace(clip, video=out.copy_(clip.video))
 
     def read(self, index: int) -> PreparedClip:
@@ -226,8 +226,9 @@ class ClipDataset(Dataset[Clip]):
         label = int(self.labels[index])
         return replace(clip, label=None if label == IGNORED else label)
 
-    def _changed(self, prepared: PreparedClip, key: str, augment: AugmentConfig) -> Clip:
-        clip = cut(prepared, self.clip, key, self.tokenizer, shift=draw_shift(augment), speed=draw_speed(augment))
+    def _changed(self, prepared: PreparedClip, key: str, augment: AugmentConfig, out: Tensor | None) -> Clip:
+        shift, speed = draw_shift(augment), draw_speed(augment)
+        clip = cut(prepared, self.clip, key, self.tokenizer, shift=shift, speed=speed, out=out)
         if self.video_augment is not None and clip.video is not None:
             clip = replace(clip, video=self.video_augment(clip.video))
         if self.audio_augment is not None and clip.audio is not None:

@@ -29,20 +29,23 @@ class VideoAugment:
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
         bilinear = v2.InterpolationMode.BILINEAR
-        self.rest = v2.Compose(
-            [
-                v2.RandAugment(config.rand_augment, config.rand_magnitude, interpolation=bilinear),
-                v2.RandomErasing(config.erase),
-            ]
-        )
+        rest = [
+            v2.RandAugment(config.rand_augment, config.rand_magnitude, interpolation=bilinear),
+            v2.RandomErasing(config.erase),
+        ]
+        self.rest = v2.Compose(rest) if config.rand_augment or config.erase else None  # they cost time even when off
 
     def __call__(self, video: UInt8[Tensor, "t 3 h w"]) -> UInt8[Tensor, "t 3 h w"]:
         """Change a clip."""
         frames = video.permute(0, 2, 3, 1).numpy()
+        frames = np.ascontiguousarray(frames)
         if torch.rand(()) < self.config.flip:
-            frames = frames[:, :, ::-1]
-        frames = self._moved(self._lit(np.ascontiguousarray(frames)))
-        changed: Tensor = self.rest(torch.from_numpy(frames).permute(0, 3, 1, 2))
+            frames = cv2.flip(_one_below_the_other(frames), 1).reshape(frames.shape)
+        changed: Tensor = torch.from_numpy(self._moved(self._lit(frames))).permute(0, 3, 1, 2)
+        if self.rest is None:
+            torch.rand(1)  # as an erasing would, so that turning it on or off leaves the other draws as they are
+            return changed
+        changed = self.rest(changed)
         return changed
 
     def _lit(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
