@@ -37,15 +37,14 @@ class VideoAugment:
 
     def __call__(self, video: UInt8[Tensor, "t 3 h w"]) -> UInt8[Tensor, "t 3 h w"]:
         """Change a clip."""
-        frames = video.permute(0, 2, 3, 1).numpy()
-        frames = np.ascontiguousarray(frames)
+        frames = np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
         if torch.rand(()) < self.config.flip:
             frames = cv2.flip(_one_below_the_other(frames), 1).reshape(frames.shape)
-        changed: Tensor = torch.from_numpy(self._moved(self._lit(frames))).permute(0, 3, 1, 2)
+        moved = torch.from_numpy(self._moved(self._lit(frames))).permute(0, 3, 1, 2)
         if self.rest is None:
             torch.rand(1)  # as an erasing would, so that turning it on or off leaves the other draws as they are
-            return changed
-        changed = self.rest(changed)
+            return moved
+        changed: Tensor = self.rest(moved)
         return changed
 
     def _lit(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

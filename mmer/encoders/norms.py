@@ -75,32 +75,43 @@ def settle_batch_norm(network: nn.Module) -> None:
 
 
 def encode_real(network: nn.Module, x: Float[Tensor, "n ..."], real: Bool[Tensor, " n"]) -> Float[Tensor, "n ..."]:
-    """Encode pictures or clips; in training only those that are real, so that BatchNorm never counts the others.
+    """Encode pictures or clips; where BatchNorm learns, only those that are real, so that it never counts the others.
 
     Where none is real, all are encoded by the running statistics: every parameter has its gradient on every process.
 
     Args:
         network: The network over one picture or clip each.
         x: The pictures or clips.
-        real: Which of them are there; what is said of the others is zeros in training, and anything otherwise.
+        real: Which of them are there; what is said of the others is zeros where BatchNorm learns, and anything
+            otherwise.
     """
-    if not network.training:
-        everything: Tensor = network(x)
-        return everything
+    if any(isinstance(module, _BatchNorm) and module.training for module in network.modules()):
+        learned: Tensor = _encode_learning(network, x, real)
+        return learned
+    everything: Tensor = network(x)
+    return everything
+
+
+@torch.compiler.disable(recursive=False)  # type: ignore[no-untyped-call, untyped-decorator]
+def _encode_learning(network: nn.Module, x: Tensor, real: Tensor) -> Tensor:
+    """Encode what is real; shapes follow the data here, which no compiler likes, and not inside the network."""
     synced = any(isinstance(module, nn.SyncBatchNorm) and module.training for module in network.modules())
     if not synced and not real.any():  # where statistics are shared, the other processes wait for ours, even for none
         with _evaluating(network):
-            nothing: Tensor = network(x)
-        return nothing
+            return _encode(network, x)
     seen = x[real]
     # a norm behind the pooling would have one number of a single picture, unless the other processes have more
     twice = seen.ndim == 4 and len(seen) == 1 and not synced
-    half = (
-        torch.is_autocast_enabled(x.device.type) and len(seen) > 0
-    )  # of nothing, its norms would send half of float32
-    with torch.autocast(x.device.type, enabled=half):
-        said: Tensor = network(seen.expand(2, *seen.shape[1:]) if twice else seen)[: len(seen)]
+    half = torch.is_autocast_enabled(x.device.type) and len(seen) > 0
+    with torch.autocast(x.device.type, enabled=half):  # of nothing, its norms would send half precision for single
+        said = _encode(network, seen.expand(2, *seen.shape[1:]) if twice else seen)[: len(seen)]
     return said.new_zeros(len(x), *said.shape[1:]).index_put((real,), said)
+
+
+def _encode(network: nn.Module, x: Tensor) -> Tensor:
+    """Encode all; where a model is compiled, this call is, for PyTorch compiles none that begins in its own modules."""
+    said: Tensor = network(x)
+    return said
 
 
 @contextmanager

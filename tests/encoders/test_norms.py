@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -93,6 +96,50 @@ def test_a_single_picture_may_be_all_that_a_norm_behind_the_pooling_sees() -> No
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
     said = encode_real(network, torch.randn(2, 3, 4, 4), torch.tensor([True, False]))
     assert said.shape == (2, 3) and said.isfinite().all() and not said[1].any()
+
+
+COMPILED = """
+import copy, torch
+from torch import nn
+from mmer.encoders.norms import encode_real
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+
+    def forward(self, x, real):
+        return encode_real(self.network, x / 2, real)
+
+graphs = []
+
+def backend(graph, _):
+    graphs.append(" ".join(str(node.target) for node in graph.graph.nodes if node.op == "call_function"))
+    return graph.forward
+
+plain = Encoder()
+compiled = copy.deepcopy(plain)
+compiled.compile(backend=backend)
+for count in (4, 3, 2, 4):
+    x, real = torch.randn(4, 1, 6, 6), torch.arange(4) < count
+    torch.testing.assert_close(compiled(x, real), plain(x, real))
+torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
+found = [graph for graph in graphs if "conv2d" in graph]
+assert len(found) == 2 and all("batch_norm" in graph for graph in found), graphs
+
+compiled.network[1].eval()
+plain.network[1].eval()
+torch._dynamo.reset()
+compiled.compile(backend=backend, fullgraph=True)
+torch.testing.assert_close(compiled(x, real), plain(x, real))
+"""
+"""Types are not checked as they are in tests: nobody can compile that."""
+
+
+def test_a_compiled_network_is_whole_and_where_no_norm_learns_the_encoder_is() -> None:
+    """A graph for as many pictures as there are first, and one for any number of them."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_statistics_are_kept_in_half_precision_too() -> None:
