@@ -1,13 +1,13 @@
 """Measure ``train.py`` against a bare PyTorch loop: the same model, the same step, the batch already in memory.
 
     python benchmarks/train_step.py                                  # what this machine has, a GPU or its processor
-    python benchmarks/train_step.py --accelerator cpu --json cpu.json
+    python benchmarks/train_step.py --accelerator cpu --threads 1 --json cpu.json
     python benchmarks/train_step.py --accelerator gpu --batch 8 16 32 64
 
 The corpus is made of the six 720p clips of MMER_DATA, or of drawn faces. In turns, in one process: ``train.py fit`` as
 users start it, with its loader, augmentation, logs and checks, between two of its steps; and a loop of forward, loss,
 backward, clipping and optimiser over one batch that is on the device. The ratio is the median over the rounds. What
-should be reached on a processor is 0.95.
+should be reached on a processor is 0.95, with a core left for whoever reads clips: both loops get so many --threads.
 
 On a GPU, for MViTv2-S on 16 frames of 224 pixels: first the batch with which the bare loop is fastest; then a row for
 each setting of precision, compilation, layout and loader, with clips a second, peak memory, and the share of the limit
@@ -259,10 +259,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="clips of the corpus; as many as are timed, so that no epoch ends")
     parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
     parser.add_argument("--rounds", type=int, default=5, help="how often both take turns")
+    parser.add_argument("--threads", type=int, help="of the model on a processor; all cores if not given")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="these settings of a GPU alone")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if args.threads:
+        torch.set_num_threads(args.threads)
     accelerator = args.accelerator or ("gpu" if torch.cuda.is_available() else "cpu")
     gpu = accelerator == "gpu"
     config = args.config or CONFIGS / ("mvit_v2.yaml" if gpu else "demo.yaml")
