@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -328,6 +329,13 @@ def test_batch_norm_learns_its_statistics_from_scratch_alone(saved: Callable[[nn
 
 
 # --- patches
+
+
+@pytest.mark.parametrize("variant", ["tiny", "tiny_x3d", "tiny_slowfast"])
+def test_compilers_find_no_numbers_of_numpy(variant: str) -> None:
+    settings = [value for module in resnet3d(variant).modules() for value in vars(module).values()]
+    numbers = [each for value in settings for each in (value if isinstance(value, tuple) else (value,))]
+    assert not any(isinstance(each, np.generic) for each in numbers)
 
 
 def test_a_patch_sees_its_own_tubelet_alone() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from pytorchvideo.models.hub import resnet as resnet_hub
@@ -50,6 +51,7 @@ class ResNet3D(nn.Module):
         mean, std = upstream.colours
         self.input = FrameInput(upstream.frames, upstream.size, mean=mean, std=std)
         self.network = upstream.body(network)
+        _count_plainly(self.network)
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -136,6 +138,14 @@ def _x3d_stages(network: nn.Module) -> nn.Module:
 def _slowfast_stages(network: nn.Module) -> nn.Module:
     """Return SlowFast's stems and stages, which pytorchvideo follows with a pooling and the head."""
     return SlowFastStages(*_blocks(network)[:-2])
+
+
+def _count_plainly(network: nn.Module) -> None:
+    """Make plain integers of the strides and sizes that pytorchvideo computes with numpy: no compiler takes those."""
+    for module in network.modules():
+        for name, sizes in list(vars(module).items()):
+            if isinstance(sizes, tuple) and any(isinstance(size, np.integer) for size in sizes):
+                setattr(module, name, tuple(map(int, sizes)))
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
