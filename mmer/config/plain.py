@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,9 +13,15 @@ from mmer.errors import CheckpointError, ConfigError
 T = TypeVar("T")
 
 
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what writes and reads a kind of config; to make one takes longer than a checkpoint's other words."""
+    return TypeAdapter(kind)
+
+
 def to_plain(config: Any) -> Any:
     """Turn a config into dictionaries, lists and scalars: what JSON, YAML and ``weights_only`` checkpoints can hold."""
-    return TypeAdapter(type(config)).dump_python(config, mode="json")
+    return adapter(type(config)).dump_python(config, mode="json")  # type: ignore[arg-type] # classes are hashable
 
 
 def from_plain(kind: type[T], data: Any) -> T:
@@ -24,13 +31,14 @@ def from_plain(kind: type[T], data: Any) -> T:
         CheckpointError: The data do not describe a valid ``kind``; the first fault is named.
     """
     try:
-        return TypeAdapter(kind).validate_python(data)
+        found: T = adapter(kind).validate_python(data)  # type: ignore[arg-type]
     except ValidationError as error:
         fault = _fault(error)
         where = ".".join(str(part) for part in fault["loc"] if not str(part).endswith("Config")) or "its top"
         raise CheckpointError(f"the stored {kind.__name__} is not readable at {where!r}: {fault['msg']}") from error
     except ConfigError as error:
         raise CheckpointError(f"the stored {kind.__name__} is not valid: {error}") from error
+    return found
 
 
 def _fault(error: ValidationError) -> ErrorDetails:

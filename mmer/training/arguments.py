@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
+
+from mmer.config import FusionConfig, StreamConfig
+from mmer.errors import ConfigError
 
 _UNIONS = ("--model.config.fusion", "--model.config.streams")
 _ABOVE = ("--model", "--model.config")
@@ -27,6 +31,9 @@ def settle_unions(args: Sequence[str]) -> list[str]:
     takes the first that fits (its issues 829 and 842): ``--model.config.fusion.dim=64`` would forget the kind that the
     config names. So flags of streams and fusion are written into the config, and several configs into one; a new kind
     or encoder replaces the old one with all its settings.
+
+    Raises:
+        ConfigError: A stream or the fusion has a setting that its kind does not know.
     """
     if not args or args[0].startswith("-"):  # no subcommand, so nothing is built
         return list(args)
@@ -48,7 +55,8 @@ def settle_unions(args: Sequence[str]) -> list[str]:
     merged: Any = {}
     for each in (*read, *said):
         merged = _merge(merged, each)
-    if not _says_fusion(merged):
+    _check_model(merged)
+    if _at(merged, "model", "config", "fusion") is None:
         merged = _merge(merged, _nested(["model", "config", "fusion"], _DEFAULT))
     elif len(read) == 1 and not said:
         return list(args)
@@ -60,6 +68,13 @@ def _says_unions(flag: str, value: str) -> bool:
     if flag in _ABOVE:
         return value.lstrip().startswith("{")
     return flag.startswith(_UNIONS) and not flag.endswith(".help")
+
+
+def explains(args: Sequence[str]) -> bool:
+    """Tell whether a command line asks for words about settings: by ``--help``, ``--X.help=...``, or for comments."""
+    return any(
+        word == "-h" or word.partition("=")[0].endswith("help") or word.startswith("--print_config=") for word in args
+    )
 
 
 def one_line(message: str) -> str:
@@ -89,7 +104,9 @@ def _without_strangers(message: str) -> str:
     inner = [each for each in found if len(each["indent"]) == depth]
     short = _MISMATCH.sub("", message)
     if re.search(
-        r"is not accepted(?! as class_path)|Expected a <(?!class 'NoneType')|are required|must |Got value", short
+        r"is not accepted(?! as class_path)|does not accept option|Expected a <(?!class 'NoneType')|are required|must "
+        r"|Got value",
+        short,
     ):
         return short
     names = ", ".join(each["names"] for each in inner)
@@ -124,7 +141,65 @@ def _merge(old: Any, new: Any) -> Any:
     return {**old, **{key: _merge(old[key], value) if key in old else value for key, value in new.items()}}
 
 
-def _says_fusion(config: Any) -> bool:
-    for key in ("model", "config", "fusion"):
+def _check_model(config: Any) -> None:
+    """Refuse settings of streams and fusion that their kinds do not know.
+
+    jsonargparse tries every kind of a union and says what each of them lacks, but not what the one that was meant has.
+    """
+    described = _at(config, "model", "config")
+    streams = _at(described, "streams")
+    for name, stream in streams.items() if isinstance(streams, Mapping) else ():
+        _check_settings(stream, StreamConfig, f"model.config.streams.{name}")
+    _check_settings(_at(described, "fusion"), FusionConfig, "model.config.fusion")
+
+
+def _check_settings(said: Any, hint: Any, place: str) -> None:
+    """Refuse settings that a description does not have, and what is none where there must be settings.
+
+    Args:
+        said: What a config says of it.
+        hint: Its type: a dataclass, or a union of some that a name tells apart.
+        place: Where it is said.
+
+    Raises:
+        ConfigError: There is such a setting.
+    """
+    hints = get_args(hint) or (hint,)
+    kinds = [each for each in hints if is_dataclass(each)]
+    if not kinds or isinstance(said, str):  # which is no description, or the file of one
+        return
+    if not isinstance(said, Mapping):
+        if hints == (kinds[0],):
+            raise ConfigError(f"{place}={said} must be settings: {_listed(kinds[0])}")
+        return
+    kind = next((each for each in kinds if _is_meant(each, said)), None)
+    if kind is None:
+        return  # the parser says which there are
+    known = get_type_hints(kind)
+    for name, value in said.items():
+        setting = str(name).partition(".")[0]
+        if setting not in known:
+            raise ConfigError(f"{place} has no setting {setting!r}; {_name(kind)} has {_listed(kind)}")
+        if setting == name:
+            _check_settings(value, known[setting], f"{place}.{name}")
+
+
+def _is_meant(kind: Any, said: Mapping[Any, Any]) -> bool:
+    """Tell whether the name by which kinds are told apart, where they are, is this one's."""
+    hints, defaults = get_type_hints(kind), {each.name: each.default for each in fields(kind)}
+    return all(said.get(name, defaults[name]) in get_args(hints[name]) for name in _NAMES if name in defaults)
+
+
+def _name(kind: Any) -> str:
+    hints = get_type_hints(kind)
+    return next((str(get_args(hints[name])[0]) for name in _NAMES if name in hints), "it")
+
+
+def _listed(kind: Any) -> str:
+    return ", ".join(each.name for each in fields(kind))
+
+
+def _at(config: Any, *keys: str) -> Any:
+    for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
-    return config is not None
+    return config

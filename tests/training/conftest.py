@@ -177,10 +177,15 @@ def voice_config(tiny_config: Path) -> Path:
 
 
 NURSERY = """
-import json, os, sys
+import contextlib, io, json, os, sys
+from mmer.checkpoint import Card
+from mmer.config.plain import adapter
 from mmer.training import cli
 import mmer.build, torch
 torch.set_num_threads(1)
+adapter(Card)
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):  # what a parser finds once, it keeps
+    cli.main(["fit", "--data.root=x", "--model.config.streams={a: {encoder: wave_cnn}}", "--print_config"])
 
 for line in sys.stdin:
     order = json.loads(line)

@@ -20,11 +20,12 @@ from mmer.config import (
     WaveCNNConfig,
 )
 from mmer.training import cli
-from mmer.training.arguments import one_line, settle_unions
+from mmer.training.arguments import explains, one_line, settle_unions
 
 pytestmark = pytest.mark.filterwarnings("default")  # Lightning's own calls are deprecated
 
 MEAN = {"kind": "mean", "dim": 32}
+MEL = "--model.config.streams.voice={encoder: mel_cnn, mel"
 EARLY = {"kind": "early", "dim": 30, "temporal": {"kind": "lstm", "width": 7, "depth": 2}}
 
 
@@ -120,12 +121,17 @@ def test_what_cannot_be_merged_is_left_to_the_parser(args: list[str]) -> None:
     ("fusion", "flags", "said"),
     [
         ({"kind": "men"}, (), "one of 'transformer', 'mean', 'cross_attention', 'gated', 'early'. Got value: men"),
-        (MEAN, ("--model.config.fusion.depth=2",), "Option 'depth' is not accepted"),
-        ({"dim": 32, "depht": 2}, (), "Option 'depht' is not accepted"),
+        (MEAN, ("--model.config.fusion.depth=2",), "config.fusion has no setting 'depth'; mean has kind, dim, dropout"),
+        ({"dim": 32, "depht": 2}, (), "no setting 'depht'; transformer has kind, dim, depth, heads, dropout, max_"),
         (EARLY | {"temporal": {"kind": "gru"}}, (), "expected one of 'lstm', 'transformer'. Got value: gru"),
-        (EARLY, ("--model.config.fusion.temporal.heads=2",), "\"temporal\": Option 'heads' is not accepted"),
+        (EARLY, ("--model.config.fusion.temporal.heads=2",), "fusion.temporal has no setting 'heads'; lstm has kind"),
         ({"kind": "mean", "dim": "wide"}, (), "Parser key \"dim\": Expected a <class 'int'>. Got value: wide"),
         (MEAN, ("--model.config.streams.voice.encoder=sonar",), "Got value: sonar"),
+        (MEAN, (f"{MEL}: {{augment: {{}}}}}}",), "voice.mel has no setting 'augment'; it has bins, window, hop, low"),
+        (MEAN, (f"{MEL}: {{spec_augment: {{band: 2}}}}}}",), "mel.spec_augment has no setting 'band'; it has bands,"),
+        (MEAN, (f"{MEL}: 3}}",), "config.streams.voice.mel=3 must be settings: bins, window, hop"),
+        (MEAN, (f"{MEL}: null}}",), "config.streams.voice.mel=None must be settings: bins, window, hop"),
+        (MEAN, (f"{MEL}: {{bins: many}}}}",), 'Parser key "mel.bins": Expected a <class \'int\'>. Got value: many'),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_about_the_kind_that_was_meant(
@@ -148,3 +154,27 @@ def test_what_is_said_of_all_the_model_at_once_keeps_the_rest_of_a_fusion(tiny_c
     for flag in ("--model.config={'fusion': {'depth': 3}}", "--model={'config': {'fusion': {'depth': 3}}}"):
         apart = settle_unions(["fit", f"--config={tiny_config}", "--model.config.fusion.depth=3"])
         assert settle_unions(["fit", f"--config={tiny_config}", flag]) == apart
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["fit", "--help"], True),
+        (["fit", "-h"], True),
+        (["fit", "--trainer.logger.help=CSVLogger"], True),
+        (["fit", "--model.config.fusion.help", "Mean"], True),
+        (["fit", "--print_config=comments"], True),
+        (["fit", "--config=help.yaml", "--print_config"], False),
+    ],
+)
+def test_words_are_looked_for_where_somebody_reads_them(args: list[str], expected: bool) -> None:
+    assert explains(args) == expected
+
+
+def test_what_settings_a_stream_has_is_asked_of_its_own_kind(tmp_path: Path) -> None:
+    """Whatever is no description is left to the parser, and so is a name that nothing has."""
+    path = tmp_path / "config.yaml"
+    path.write_text("{model: {config: {streams: {a: null, b: {encoder: sonar, x: 1}, c: other.yaml}, fusion: null}}}")
+    settle_unions(["fit", f"--config={path}"])
+    path.write_text("{model: {config: {streams: {a: {encoder: mel_cnn, mel.bins: 3, temporal: null}}}}}")
+    settle_unions(["fit", f"--config={path}"])
