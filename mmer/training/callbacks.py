@@ -20,13 +20,13 @@ from lightning.pytorch.loggers import CSVLogger
 from mmer.checkpoint import CARD, Card, Origin
 from mmer.corpora.leaks import join_marks
 from mmer.data.samplers import seed_sequence
-from mmer.errors import ConfigError, MmerError, SplitError
+from mmer.errors import MmerError, SplitError
 from mmer.evaluation.infer import predict_rows
 from mmer.evaluation.metrics import confusion_matrix, uar
 from mmer.evaluation.predictions import Predictions
 from mmer.training.averaging import AverageWeights
 from mmer.training.classifier import EmotionClassifier
-from mmer.training.data import EmotionDataModule
+from mmer.training.data import data_of, require_validation, validates
 from mmer.training.origin import Remember
 from mmer.training.say import say
 from mmer.training.survive import is_between_steps
@@ -55,13 +55,14 @@ class BestCheckpoint(ModelCheckpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find out whether there is anybody to validate on."""
         super().setup(trainer, pl_module, stage)
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and not len(data.validation):
+        if stage == "fit" and not validates(trainer):
             self.monitor = None
 
 
 class GoodCheckpoints(ModelCheckpoint):
     """Keep the checkpoints of the best epochs as well, ``epoch-007.ckpt`` and so on.
+
+    Where validations come within epochs they are those of the best validations, as ``epoch-007-step-001200.ckpt``.
 
     Args:
         folder: Where the checkpoints go.
@@ -81,17 +82,16 @@ class GoodCheckpoints(ModelCheckpoint):
         )
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse to choose where there is nobody to validate on.
+        """Refuse to choose where there is nobody to validate on, and name what is chosen.
 
         Raises:
             ConfigError: There are no validation speakers.
         """
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and not len(trainer.datamodule.validation):  # type: ignore[attr-defined]
-            raise ConfigError(
-                f"keep={self.save_top_k} chooses epochs on validation speakers and there are none; name some "
-                "(data.split.validation), or leave it out"
-            )
+        if stage == "fit":
+            require_validation(trainer, f"keep={self.save_top_k}")
+        if trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch is None:
+            self.filename = "epoch-{epoch:03d}-step-{step:06d}"  # or one of an epoch would be written over another
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -142,7 +142,7 @@ class TellSplit(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Say it once the clips are dealt."""
-        split = trainer.datamodule.split  # type: ignore[attr-defined]
+        split = data_of(trainer).split
         for leak in split.leaks:
             say(f"warning: LEAKY split, its scores are too high: {leak}")
         for note in split.notes:
@@ -172,6 +172,25 @@ class DropLogs(Callback):
                     Path(logger.save_dir).rmdir()
 
 
+class ReplaceRun(Callback):
+    """Remove the checkpoints of the run that a new one replaces, once that one begins.
+
+    Else ``--ckpt_path auto`` might go on with the old one, and the epochs that it kept would stay among the new.
+
+    Args:
+        folder: Where the checkpoints are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on there is a new run."""
+        if trainer.is_global_zero:
+            for path in self.folder.glob("*.ckpt"):
+                path.unlink()
+
+
 class WriteCard(Callback):
     """Write into every checkpoint what it is: see :class:`~mmer.checkpoint.Card`.
 
@@ -188,8 +207,7 @@ class WriteCard(Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the card."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, EmotionDataModule)
+        data = data_of(trainer)
         assert isinstance(pl_module, EmotionClassifier)
         card = Card.of_split(
             data.split,
@@ -236,8 +254,7 @@ class WatchTest(Callback):
         Raises:
             SplitError: Nobody is tested.
         """
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if not len(data.test):
+        if not len(data_of(trainer).test):
             raise SplitError("the test part is empty, and --oracle watches it; leave --oracle out")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -247,7 +264,7 @@ class WatchTest(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the weights where nobody validates."""
-        if not len(trainer.datamodule.validation):  # type: ignore[attr-defined]
+        if not validates(trainer):
             self._look(trainer, pl_module)
 
     def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -264,8 +281,7 @@ class WatchTest(Callback):
                 answers.write(self.path)
 
     def _answer(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Predictions:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, EmotionDataModule)
+        data = data_of(trainer)
         assert isinstance(pl_module, EmotionClassifier)
         rows = [replace(row, speaker=data.split.speaker(row)) for row in data.split.rows(data.rows, "test")]
         answers = predict_rows(

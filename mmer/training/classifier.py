@@ -24,6 +24,7 @@ from mmer.evaluation.metrics import SCORES
 from mmer.model import EmotionModel, build_model
 from mmer.training.averaging import AverageWeights
 from mmer.training.compute import FullySharded, shape
+from mmer.training.data import data_of, require_validation
 from mmer.training.losses import EmotionLoss, main_label
 from mmer.training.optim import build_optimizer, build_schedule
 from mmer.training.origin import begin_from
@@ -145,17 +146,9 @@ class EmotionClassifier(L.LightningModule):
             "model.early_stopping": self.early_stopping is not None,
             "model.optim.schedule=plateau": self.optim.schedule == "plateau",
         }
-        settings = [name for name, on in watching.items() if on]
-        if settings and not len(self.trainer.datamodule.validation):  # type: ignore[attr-defined]
-            raise ConfigError(
-                f"{settings[0]} watches validation speakers and there are none; name some (data.split.validation), "
-                "or leave it out"
-            )
-        if settings and not self.trainer.limit_val_batches:
-            raise ConfigError(
-                f"{settings[0]} watches validation speakers and trainer.limit_val_batches=0 shows none; raise it, or "
-                f"leave {settings[0]} out"
-            )
+        for setting, on in watching.items():
+            if on:
+                require_validation(self.trainer, setting)
 
     def configure_model(self) -> None:
         """Build the model, once the data are known to be there; a checkpoint brings its own weights.
@@ -192,7 +185,7 @@ class EmotionClassifier(L.LightningModule):
             CheckpointError: It is none of mmer's.
             ConfigError: It does not belong to this run.
         """
-        card, data = read_card(checkpoint, "the checkpoint"), self.trainer.datamodule  # type: ignore[attr-defined]
+        card, data = read_card(checkpoint, "the checkpoint"), data_of(self.trainer)
         pairs: dict[str, tuple[Any, Any]] = {
             "model.config": (card.model, self.config),
             "data.split": (card.split, data.split_config),
@@ -240,14 +233,11 @@ class EmotionClassifier(L.LightningModule):
         self._log_scores("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of the validation speakers."""
-        self._log_scores("val")
+        """Log the scores of the validation speakers, and lower the rate on a plateau.
 
-    def on_validation_end(self) -> None:
-        """Lower the rate on a plateau, before the checkpoint is written.
-
-        Lightning would do it behind that, and leave it out where a run is resumed.
+        Lightning would lower it behind the checkpoint of the validation, and not at all where a run goes on from there.
         """
+        self._log_scores("val")
         schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
         if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
             schedule.step(self.trainer.callback_metrics[self.watch])
@@ -281,7 +271,7 @@ class EmotionClassifier(L.LightningModule):
     def _clips_of_a_step(self) -> tuple[int, int]:
         """Return how many clips a step takes, and how many the rate is for: those of the run that goes on."""
         trainer = self.trainer
-        size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        size = data_of(trainer).batch_size
         before = size if self._step_before is None else self._step_before[1]
         return size * trainer.world_size * trainer.accumulate_grad_batches, self.optim.reference_batch or before
 
@@ -325,7 +315,7 @@ class EmotionClassifier(L.LightningModule):
     def _weigh_classes(self) -> None:
         """Weigh the classes, before anything copies the weights."""
         if self.class_weights == "balanced":
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            data = data_of(self.trainer)
             if data.sampler == "class_balanced":
                 raise ConfigError(
                     "model.class_weights=balanced and data.sampler=class_balanced would favour rare classes twice; "
@@ -335,7 +325,7 @@ class EmotionClassifier(L.LightningModule):
 
     def _build(self, load: bool) -> EmotionModel:
         """Build the model, with weights from elsewhere or without, and fit its statistics to the training clips."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(self.trainer)
         model = build_model(self.config, load=load, tokenizer=data.tokenizer)
         if self.load_weights:
             standardise(model, data.train)

@@ -21,21 +21,22 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
 from mmer.config import ShardConfig
 from mmer.data.shards import open_corpus
-from mmer.data.store import as_root
+from mmer.data.store import as_root, is_url
 from mmer.errors import ConfigError, MmerError
-from mmer.training.arguments import one_line, settle_unions
+from mmer.training.arguments import explains, one_line, settle_unions
 from mmer.training.callbacks import (
     BestCheckpoint,
     DropLogs,
     GoodCheckpoints,
     LastCheckpoint,
+    ReplaceRun,
     SeedSteps,
     TellSplit,
     WatchTest,
     WriteCard,
 )
 from mmer.training.classifier import EmotionClassifier
-from mmer.training.compute import SyncStatistics
+from mmer.training.compute import SyncStatistics, register_strategies
 from mmer.training.data import EmotionDataModule
 from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
@@ -45,8 +46,9 @@ from mmer.training.survive import (
     CheckLoss,
     Ended,
     EndOnSignal,
+    KeepOnSignal,
     WatchChildren,
-    lost_peer,
+    parted,
     remove_unfinished,
 )
 from mmer.training.weights_and_biases import TellWandb, fetch_checkpoint, open_log
@@ -62,8 +64,11 @@ class TrainCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
-        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # --help shows what stands under each setting
-        settled = settle_unions(sys.argv[1:] if args is None else args)
+        register_strategies()
+        given = sys.argv[1:] if args is None else args
+        # --help shows what stands under each setting; to read the sources for it takes half of what parsing takes
+        set_parsing_settings(docstring_parse_attribute_docstrings=explains(given))
+        settled = settle_unions(given)
         self.asked = next(iter(settled), None)
         super().__init__(
             EmotionClassifier,
@@ -142,6 +147,11 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
+        if is_url(config.trainer.default_root_dir):
+            raise ConfigError(
+                f"trainer.default_root_dir={config.trainer.default_root_dir} must be a folder; copy a run to an object "
+                "store when it is finished"
+            )
         folder = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         _check_wandb(config)
@@ -153,7 +163,7 @@ class TrainCLI(LightningCLI):
         else:
             past = Remember(begins={config.init: self.past})
         told: list[Any] = [past, TellSplit(), WatchChildren()]
-        self.trainer_defaults["callbacks"] = told
+        self.trainer_defaults["callbacks"] = [*told, EndOnSignal()]
         if self.subcommand != "fit" or config.trainer.fast_dev_run:
             self.save_config_callback = None
             return
@@ -179,10 +189,13 @@ class TrainCLI(LightningCLI):
         if config.trainer.enable_checkpointing is not False:
             kept = folder / "checkpoints"
             remove_unfinished(kept)
+            callbacks += [] if resumes else [ReplaceRun(kept)]
             callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             # the last one knows what the others keep
-            callbacks += [LastCheckpoint(kept, config.save_every), EndOnSignal(kept / "last.ckpt")]
+            callbacks += [LastCheckpoint(kept, config.save_every), KeepOnSignal(kept / "last.ckpt")]
+        else:
+            callbacks.append(EndOnSignal())
         if config.trainer.logger is not False:
             callbacks += [LearningRateMonitor("step"), Gauges()]
         if config.oracle:
@@ -312,14 +325,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:  # a reader's, with its traceback
             raise
-        # a full disk, a folder that may not be written to
-        print(f"train.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "  # a port that is taken has none
+        print(f"train.py: error: {where}{error.strerror}", file=sys.stderr)
         return 2
     except Ended as ended:
         say(str(ended))
         return ended.code
     except Exception as error:
-        if (line := lost_peer(error)) is None:
+        if (line := parted(error)) is None:
             raise
         say_each(f"error: {line}")
         return 2

@@ -49,8 +49,11 @@ class FullySharded(ModelParallelStrategy):
         super().setup_environment()
 
 
-if "fsdp2" not in StrategyRegistry:
-    StrategyRegistry.register("fsdp2", FullySharded, description="FSDP2 over all processes, whole checkpoints")
+def register_strategies() -> None:
+    """Let Lightning know ``--trainer.strategy=fsdp2`` by its name."""
+    StrategyRegistry.register(
+        "fsdp2", FullySharded, description="FSDP2 over all processes, whole checkpoints", override=True
+    )
 
 
 class SyncStatistics(TorchSyncBatchNorm):
@@ -155,6 +158,7 @@ def _learns_statistics(layer: nn.Module) -> bool:
 
 def _shard(model: EmotionModel, mesh: DeviceMesh) -> None:
     """Give every process its part of each layer, all beginning with the weights of the first."""
+    model.to(mesh.device_type)  # NCCL sends nothing that is elsewhere
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.contiguous()  # FSDP2 takes no other layout
         dist.broadcast(tensor.data, src=0)

@@ -210,6 +210,36 @@ class EmotionDataModule(L.LightningDataModule):
         }
 
 
+def data_of(trainer: L.Trainer) -> EmotionDataModule:
+    """Return the clips of a trainer."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, EmotionDataModule)
+    return data
+
+
+def validates(trainer: L.Trainer) -> bool:
+    """Tell whether a training is shown anybody to validate on."""
+    return len(data_of(trainer).validation) > 0 and trainer.limit_val_batches != 0
+
+
+def require_validation(trainer: L.Trainer, setting: str) -> None:
+    """Refuse a setting that watches validation speakers where none are shown.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if not len(data_of(trainer).validation):
+        raise ConfigError(
+            f"{setting} watches validation speakers and there are none; name some (data.split.validation), or leave it "
+            "out"
+        )
+    if not validates(trainer):
+        raise ConfigError(
+            f"{setting} watches validation speakers and trainer.limit_val_batches=0 shows none; raise it, or leave "
+            f"{setting} out"
+        )
+
+
 def _speakers(rows: Sequence[Row]) -> NDArray[np.int64]:
     """Return a number for the speaker of each row; the same name in two corpora is two people."""
     nameless = [row.key for row in rows if row.speaker is None]

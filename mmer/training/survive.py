@@ -26,14 +26,16 @@ from torch.distributed import ProcessGroup, Work
 from mmer.atomic import replacing
 from mmer.batch import Batch
 from mmer.data.store import is_url
-from mmer.errors import MmerError
+from mmer.errors import ConfigError, MmerError
 from mmer.training.say import say_each
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-_NOTHING = 1000
-"""Stands for no signal, where the smallest number wins."""
+_DEAF = (signal.SIGKILL, signal.SIGSTOP)
+"""Signals that no process can note."""
 
-_WRITING = re.compile(r"\.(best|last|epoch-\d+)\.\d+\.ckpt")
+_UNWRITTEN = re.compile(r"PytorchStreamWriter|unexpected pos")
+"""What PyTorch says where a file took less than it was given."""
+
+_WRITING = re.compile(r"\.(best|last|epoch-\d+(-step-\d+)?)\.\d+\.ckpt")
 """Names of checkpoints that were being written when their process was killed."""
 
 
@@ -62,8 +64,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
         Raises:
             OSError: The disk is full, or the folder may not be written to.
+            TypeError: There are ``storage_options``, which Lightning's own knows no use for either.
         """
-        if is_url(str(path)):
+        if is_url(str(path)) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
@@ -78,6 +81,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 cause = error.__cause__ or error.__context__
                 if isinstance(cause, OSError):
                     raise OSError(cause.errno, cause.strerror, str(path)) from error
+                if not _UNWRITTEN.search(str(error)):
+                    raise
                 raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
@@ -106,43 +111,42 @@ def is_between_steps(trainer: L.Trainer, batch_idx: int) -> bool:
     )
 
 
-class EndOnSignal(Checkpoint):
-    """Keep how far a training is and end it, when SIGTERM or SIGUSR1 asks for it; on SLURM, ask for a new turn.
+class EndOnSignal(Callback):
+    """End a run when SIGTERM or SIGUSR1 asks for it; what it has learned is lost.
 
-    A signal is only noted where it arrives, and obeyed behind the next optimiser step: between its two halves the
-    weights would be of no use. All processes end at the same step, whichever was told: they tell each other beside the
-    training, and no GPU is waited for. Behind the last step of an epoch its validation comes first. On SLURM, SIGUSR1
-    (``sbatch --signal``) puts the job back into the queue, as Lightning's own handler does, which would write its
-    checkpoint wherever the signal happens to arrive.
-
-    Args:
-        path: Where to keep it, ``last.ckpt``.
+    A signal is only noted where it arrives, and obeyed behind the next optimiser step, or the next batch of an
+    evaluation. All processes end at the same step, whichever was told: they tell each other beside the training, and no
+    GPU is waited for.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self.asked = 0
+        self._signals: tuple[int, ...] = (0, signal.SIGTERM, signal.SIGUSR1)  # where processes heard several, the last
         self._group: ProcessGroup | None = None
         self._told: tuple[Work, Tensor] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note signals from now on; Lightning gives them back in the end."""
-        self._listen()
+        self._listen(trainer)
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning."""
-        self._listen()
+        self._listen(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over, and open the processes' own line."""
-        self._listen()
-        if trainer.received_sigterm:  # in between; Lightning would end behind the first batch, and keep nothing
-            trainer._signal_connector.received_sigterm = False
-            self.asked = self.asked or signal.SIGTERM
-        if trainer.world_size > 1 and dist.is_available() and dist.is_initialized():
-            self._group = dist.new_group(backend="gloo", timeout=getattr(trainer.strategy, "_timeout", None))
-            # Lightning asks the first process before every step, and waits for the GPU to answer
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        self._begin(trainer)
+        # Lightning asks the first process before every step, and waits for the GPU to answer
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over where nothing but a validation is asked for."""
+        if trainer.state.fn == "validate":
+            self._begin(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over."""
+        self._begin(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -150,7 +154,7 @@ class EndOnSignal(Checkpoint):
         """End behind a step, unless it is half of one or the last of its epoch."""
         asked = self._ask_all()
         if asked and is_between_steps(trainer, batch_idx):
-            trainer.save_checkpoint(self.path)
+            self._keep(trainer)
             self._end(trainer, asked)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -158,13 +162,33 @@ class EndOnSignal(Checkpoint):
         if trainer.current_epoch > 0 and (asked := self._ask_all_now()):
             self._end(trainer, asked)
 
-    def _listen(self) -> None:
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """End a validation that is no part of a training."""
+        if trainer.state.fn == "validate" and (asked := self._ask_all()):
+            self._end(trainer, asked)
+
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """End a test."""
+        if asked := self._ask_all():
+            self._end(trainer, asked)
+
+    def _begin(self, trainer: L.Trainer) -> None:
+        self._listen(trainer)
+        if trainer.received_sigterm:  # in between; Lightning would end behind the first batch, with exit code 0
+            trainer._signal_connector.received_sigterm = False
+            self.asked = self.asked or signal.SIGTERM
+        if trainer.world_size > 1 and dist.is_available() and dist.is_initialized():
+            self._group = dist.new_group(backend="gloo", timeout=getattr(trainer.strategy, "_timeout", None))
+
+    def _listen(self, trainer: L.Trainer) -> None:
+        if (requeue := _requeue_signal(trainer)) is not None:
+            self._signals = (0, signal.SIGTERM, signal.SIGUSR1, requeue)
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in self._signals[1:]:
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = self.asked or number  # SLURM sends SIGTERM behind its SIGUSR1
+        self.asked = self.asked or number  # SLURM sends SIGTERM behind the signal that it is asked for
 
     def _ask_all(self) -> int:
         """Return which signal some process had noted at the step before; all processes find the same."""
@@ -174,8 +198,8 @@ class EndOnSignal(Checkpoint):
         if self._told is not None:
             work, said = self._told
             work.wait()
-            asked = -int(said) % _NOTHING
-        said = torch.tensor(-self.asked if self.asked else -_NOTHING)  # SIGUSR1, which has the smaller number, wins
+            asked = self._signals[int(said)]
+        said = torch.tensor(self._signals.index(self.asked))
         work = dist.all_reduce(said, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         self._told = work, said
@@ -183,25 +207,69 @@ class EndOnSignal(Checkpoint):
 
     def _ask_all_now(self) -> int:
         before = self._ask_all()
-        return before if self._group is None else max(before, self._ask_all())
+        return before if self._group is None else max(before, self._ask_all(), key=self._signals.index)
 
     def _end(self, trainer: L.Trainer, number: int) -> None:
-        """Break the training off.
+        """Break the run off.
 
         Raises:
             Ended: Always.
         """
         name = signal.Signals(number).name
-        where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-        environment = trainer._accelerator_connector.cluster_environment
-        queued = ""
-        if number == signal.SIGUSR1 and isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            queued = f"; {_requeue()}" if trainer.is_global_zero else ""
+        fits = trainer.state.fn == "fit"
+        where = f" at epoch {trainer.current_epoch + 1}, step {trainer.global_step}" if fits else ""
         # a shell's code for it; any but 0 of another process would end the first before it has tidied up
         raise Ended(
-            f"ended by {name} at {where}: {self.path} goes on with --ckpt_path last, or auto{queued}",
-            128 + number if trainer.is_global_zero else 0,
+            f"ended by {name}{where}: {self._outcome(trainer, number)}", 128 + number if trainer.is_global_zero else 0
         )
+
+    def _keep(self, trainer: L.Trainer) -> None:
+        """Keep how far the training is."""
+
+    def _outcome(self, trainer: L.Trainer, number: int) -> str:
+        """Say what is left of the run."""
+        return "nothing of it was kept"
+
+
+class KeepOnSignal(EndOnSignal, Checkpoint):
+    """Keep how far a training is and end it, when a signal asks for it; on SLURM, ask for a new turn.
+
+    Between the two halves of an optimiser step the weights would be of no use. Behind the last step of an epoch its
+    validation comes first. On SLURM, SIGUSR1 (``sbatch --signal``), or what the environment's ``requeue_signal`` names,
+    puts the job back into the queue, as Lightning's own handler does, which would write its checkpoint wherever the
+    signal happens to arrive.
+
+    Args:
+        path: Where to keep it, ``last.ckpt``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _keep(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+
+    def _outcome(self, trainer: L.Trainer, number: int) -> str:
+        kept = f"{self.path} goes on with --ckpt_path last, or auto"
+        return f"{kept}; {_requeue()}" if trainer.is_global_zero and number == _requeue_signal(trainer) else kept
+
+
+def _requeue_signal(trainer: L.Trainer) -> signal.Signals | None:
+    """Return with which signal SLURM asks a job to go back into its queue; None elsewhere.
+
+    Raises:
+        ConfigError: No process ever hears of it.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue):
+        return None
+    number = environment.requeue_signal
+    if number in _DEAF:
+        raise ConfigError(
+            f"requeue_signal={signal.Signals(number).name} ends a process unheard; give another, as SIGUSR1 or SIGUSR2"
+        )
+    return number
 
 
 def _requeue() -> str:
@@ -289,16 +357,24 @@ class CheckLoss(Callback):
         )
 
 
-def lost_peer(error: BaseException) -> str | None:
-    """Return what to tell the user where a process of a distributed training has lost another, None elsewhere."""
-    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
-    if not lost:
+def parted(error: BaseException) -> str | None:
+    """Return what to tell the user where processes have lost each other or never met; None where it is another error.
+
+    Before all have met it is a mistake in how they were started, and nobody was lost.
+    """
+    if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())):
         return None
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     reason = re.sub(r"\s+", " ", re.sub(r"^\[[^]]*\]\s*", "", first))
+    if dist.is_initialized():
+        return (
+            f"another process of this training is gone or does not answer ({reason}); it says above why, or was "
+            "killed; go on with --ckpt_path last"
+        )
+    place = ", ".join(f"{name}={os.environ.get(name)}" for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
     return (
-        f"another process of this training is gone or does not answer ({reason}); it says above why, or was killed; "
-        "go on with --ckpt_path last"
+        f"the processes of this training have not met ({reason}) with {place}; name the first one's machine and a port "
+        "that is free there, the same to all, and start as many"
     )
 
 
@@ -332,7 +408,7 @@ class WatchChildren(Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """The training is over, and says why itself; on a GPU it might wait for the lost one while it tidies up."""
         self._over.set()
-        if pl_module.device.type == "cuda" and (line := lost_peer(exception)) is not None:
+        if pl_module.device.type == "cuda" and (line := parted(exception)) is not None:
             say_each(f"error: {line}")
             os._exit(2)
 

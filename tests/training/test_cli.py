@@ -61,6 +61,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--data.prefetch=0", "data.prefetch=0 must be positive"),
         ("--data.augment.zoom=[2,1]", "augment.zoom=[2.0, 1.0] must be two positive scales, the smaller first"),
         ("--model.config.fusion.max_tokens=5", "needs fusion.max_tokens="),
+        ("--trainer.default_root_dir=s3://bucket/run", "default_root_dir=s3://bucket/run must be a folder; copy a run"),
         ("--trainer.accelerator=banana", "banana"),
         ("--trainer.strategy=banana", "banana"),
         (f"--ckpt_path={__file__}", "cannot be read"),

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import Mock
 
+import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from lightning.pytorch.strategies import StrategyRegistry
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmer.batch import Batch, Mix, Tokens
 from mmer.config import (
+    AveragingConfig,
     ClipConfig,
     ComputeConfig,
     FeaturesConfig,
@@ -30,9 +40,11 @@ from mmer.config import (
 )
 from mmer.errors import ConfigError
 from mmer.model import EmotionModel, build_model
+from mmer.training import compute
 from mmer.training.averaging import Average, decaying
+from mmer.training.classifier import EmotionClassifier
 from mmer.training.cli import main
-from mmer.training.compute import shape
+from mmer.training.compute import FullySharded, shape
 from mmer.training.losses import EmotionLoss
 from mmer.training.tally import Tally
 
@@ -122,6 +134,116 @@ def test_weights_in_parts_keep_their_layout() -> None:
         shape(make_model(), ComputeConfig(channels_last=True), mesh=Mock(spec=DeviceMesh))
 
 
+@pytest.mark.parametrize(
+    ("precision", "averaging", "said"),
+    [
+        (
+            "16-mixed",
+            "none",
+            r"trainer\.precision=16-mixed scales gradients as trainer\.strategy=fsdp2 cannot; give bf16",
+        ),
+        (
+            "bf16-mixed",
+            "ema",
+            r"averaging\.kind=ema wants whole weights on each process, and trainer\.strategy=fsdp2 has",
+        ),
+    ],
+)
+def test_what_weights_in_parts_do_not_allow_is_refused(
+    precision: str, averaging: Literal["none", "ema"], said: str
+) -> None:
+    module = EmotionClassifier(CONFIG, averaging=AveragingConfig(averaging))
+    trainer = Mock(spec=L.Trainer, precision=precision, strategy=FullySharded())
+    module.trainer = trainer
+    with pytest.raises(ConfigError, match=said):
+        module.setup("fit")
+
+
+def test_weights_in_parts_are_sent_from_where_they_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL knows nothing of a processor."""
+    sent: list[str] = []
+    monkeypatch.setattr(compute.dist, "broadcast", lambda tensor, src: sent.append(tensor.device.type))
+    monkeypatch.setattr(compute, "fully_shard", lambda *_, **__: None)
+    model = make_model()
+    shape(model, ComputeConfig(), mesh=Mock(spec=DeviceMesh, device_type="meta"))
+    assert set(sent) == {"meta"} and len(sent) == len([*model.parameters(), *model.buffers()])
+
+
+def test_fsdp2_is_known_to_train_py_and_not_by_an_import(voice_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(StrategyRegistry, "fsdp2", raising=False)
+    spec = importlib.util.spec_from_file_location("again", compute.__file__)
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert "fsdp2" not in StrategyRegistry
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", f"--config={voice_config}", "--trainer.strategy=fsdp2", "--print_config"])
+    assert "fsdp2" in StrategyRegistry
+
+
+STATISTICS = """
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed._functional_collectives import all_reduce
+
+from mmer.encoders.norms import MaskedBatchNorm, encode_real
+from mmer.errors import ConfigError
+from mmer.training.compute import SyncStatistics
+
+
+class Shared(nn.SyncBatchNorm):  # which takes no pictures on a processor
+    def forward(self, x):
+        over = (0, 2, 3)
+        sums = torch.cat([x.sum(over), x.square().sum(over), torch.tensor([float(x[:, 0].numel())])])
+        sums = all_reduce(sums, "sum", dist.group.WORLD)
+        mean, square = sums[:-1].view(2, -1) / sums[-1]
+        return (x - mean.view(1, -1, 1, 1)) / (square - mean.square() + self.eps).sqrt().view(1, -1, 1, 1)
+
+
+rank = int(os.environ["RANK"])
+dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
+torch.manual_seed(0)
+network = nn.Sequential(nn.Conv2d(1, 2, 3), Shared(2))
+alone = nn.Sequential(network[0], nn.BatchNorm2d(2))
+x = torch.randn(2, 3, 1, 6, 6)
+pictures = encode_real(network, x[rank], torch.tensor([[True, True, False], [False] * 3])[rank])
+pictures.square().sum().backward()
+assert all(each.grad is not None and each.grad.isfinite().all() for each in network[0].parameters())
+expected = alone(x[0, :2]) if rank == 0 else torch.zeros(0, 2, 4, 4)
+torch.testing.assert_close(pictures[: len(expected)], expected, rtol=1e-4, atol=1e-4)
+assert not pictures[len(expected) :].any()
+
+voice, whole = MaskedBatchNorm(3), MaskedBatchNorm(3)
+sync = SyncStatistics()
+sync.apply(nn.Sequential(voice))
+sound, mask = torch.randn(2, 3, 9), torch.tensor([[True] * 9, [False] * 9])
+heard = voice(sound[rank : rank + 1] * mask[rank : rank + 1, None], mask[rank : rank + 1])
+torch.testing.assert_close(heard, whole(sound * mask[:, None], mask)[rank : rank + 1], rtol=1e-4, atol=1e-5)
+torch.testing.assert_close(voice.state_dict(), whole.state_dict(), rtol=1e-4, atol=1e-5)
+sync.revert(nn.Sequential(voice))
+assert not voice.synced
+
+try:
+    sync.apply(nn.Sequential(nn.BatchNorm2d(2)))
+except ConfigError as error:
+    assert "trainer.sync_batchnorm=true wants GPUs for the BatchNorm of PyTorch's networks" in str(error)
+else:
+    raise AssertionError("it was not refused")
+sync.apply(nn.Sequential(nn.BatchNorm2d(2).eval()))
+dist.barrier()
+raise SystemExit(0)
+"""
+"""One process has no picture and no sound."""
+
+
+def test_statistics_are_shared_with_a_process_that_has_nothing(nursery: Any, tmp_path: Path) -> None:
+    runs = nursery.start_all(2, [], tmp_path / "log", STATISTICS)
+    assert [run.wait() for run in runs] == [0, 0], "".join(run.said() for run in runs)
+
+
 WAITS = ("_local_scalar_dense", "nonzero", "bincount", "unique", "masked_select")
 
 
@@ -140,9 +262,8 @@ class Waiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("missing", ["dropout", "copies"])
-def test_no_step_waits_for_a_gpu(missing: str) -> None:
-    """Nothing of a step looks at a number or at how many there are: encoders, fusion, loss, tally, average."""
+def everything(missing: Literal["dropout", "copies"]) -> tuple[EmotionModel, Batch, EmotionLoss]:
+    """A model of all that can be trained without waiting, a batch for it and its loss."""
     streams = {
         **CONFIG.streams,
         "mel": MelCNNConfig("mel_cnn", channels=(4, 4), dim=8),
@@ -152,7 +273,13 @@ def test_no_step_waits_for_a_gpu(missing: str) -> None:
     model = make_model(replace(CONFIG, streams=streams, missing=missing, modality_dropout=rate))
     steps = Tokens(torch.randn(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
     batch = replace(make_batch(), features={"mfcc": steps}, mix=Mix(torch.tensor([1, 2, 0]), torch.rand(3)))
-    loss_of = EmotionLoss(model.reads, 8, smoothing=0.1, gamma=2.0, stream_weight=0.5).train()
+    return model, batch, EmotionLoss(model.reads, 8, smoothing=0.1, gamma=2.0, stream_weight=0.5).train()
+
+
+@pytest.mark.parametrize("missing", ["dropout", "copies"])
+def test_no_step_waits_for_a_gpu(missing: Literal["dropout", "copies"]) -> None:
+    """Nothing of a step looks at a number or at how many there are: encoders, fusion, loss, tally, average."""
+    model, batch, loss_of = everything(missing)
     tally, average = Tally(8), Average(model, use_buffers=True, avg_fn=decaying(0.9))
     average.update_parameters(model)
     with Waiting() as waiting:
@@ -162,6 +289,65 @@ def test_no_step_waits_for_a_gpu(missing: str) -> None:
         tally.update(output.logits, batch.label, loss)
         average.update_parameters(model)
     assert waiting.found == []
+
+
+class Copying(TorchDispatchMode):
+    """Notes what goes from one device to another and is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        found, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
+        if name in ("_to_copy", "copy_") and not (kwargs or {}).get("non_blocking", False):
+            devices = {each.device.type for each in (found, *args) if isinstance(each, Tensor)}
+            if len(devices) > 1:
+                self.found.append(f"{name} {'-'.join(sorted(devices))}")
+        return found
+
+
+def imagined(value: Any, fake: FakeTensorMode) -> Any:
+    """Return a module, a batch or a tensor as if it were on a GPU, where there need not be any; it has no numbers."""
+    if isinstance(value, nn.Module):
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        try:
+            return value._apply(partial(imagined, fake=fake))
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(False)
+    if isinstance(value, Tensor):
+        known = fake.from_tensor(value)
+        with fake:
+            return known.to("cuda")
+    if is_dataclass(value):
+        return replace(value, **{each.name: imagined(getattr(value, each.name), fake) for each in fields(value)})
+    return {name: imagined(each, fake) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("missing", ["dropout", "copies"])
+def test_no_step_copies_from_a_gpu_nor_to_it(missing: Literal["dropout", "copies"]) -> None:
+    """``cpu()``, ``tolist()``, ``numpy()`` and numbers written in Python: on a processor none would be seen."""
+    fake = FakeTensorMode()
+    model, batch, loss_of = (imagined(each, fake) for each in everything(missing))
+    tally = imagined(Tally(8), fake)
+    with fake, Copying() as copying:
+        output = model(batch)
+        loss = loss_of(output, batch)
+        tally.update(output.logits, batch.label, loss)
+    assert output.logits.device.type == "cuda"
+    assert copying.found == []
+
+
+def test_what_copies_is_found() -> None:
+    fake = FakeTensorMode()
+    x = imagined(torch.ones(3), fake)
+    with fake, Copying() as copying:
+        x.cpu(), x.to("cpu"), x.to("cpu", non_blocking=True), x.copy_(torch.ones(3)), torch.zeros(3, device="cuda")
+    assert copying.found == ["_to_copy cpu-cuda", "_to_copy cpu-cuda", "copy_ cpu-cuda"]
+    with fake:
+        for look in (x.tolist, x.numpy, x.sum().item, x.nonzero):
+            with pytest.raises((RuntimeError, DataDependentOutputException, DynamicOutputShapeException)):
+                look()
 
 
 def test_what_waits_is_found() -> None:

@@ -15,22 +15,19 @@ from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.training_log import read_log
 from mmer.training.cli import main
 
-REPOSITORY = Path(__file__).parents[2]
-
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 def test_two_processes_train_and_score_as_one_does(
-    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    nursery: Any, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a batch of one clip, one process often has a face where the other has none.
 
     The 5 validation clips cannot be shared evenly.
     """
-    two = ["--trainer.strategy=ddp", "--trainer.devices=2", "--data.batch_size=1", "--trainer.max_epochs=1"]
-    command = [sys.executable, str(REPOSITORY / "train.py"), "fit", f"--config={tiny_config}", *two]
-    fitted = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert fitted.returncode == 0, fitted.stderr
+    fit = ["fit", f"--config={tiny_config}", "--data.batch_size=1", "--trainer.max_epochs=1"]
+    runs = nursery.start_all(2, fit, tmp_path / "log")
+    assert [run.wait() for run in runs] == [0, 0], runs[0].said()
     best = tmp_path / "run/checkpoints/best.ckpt"
     assert main(["validate", f"--config={tiny_config}", f"--ckpt_path={best}"]) == 0
     alone = {name: float(x) for name, x in re.findall(r"(val/\w+)\W+?([\d.e-]+)", capsys.readouterr().out)}

@@ -55,13 +55,13 @@ def read(path: Path) -> dict[tuple[str, str], list[Step]]:
     return steps
 
 
-@pytest.fixture
-def even_config(tiny_config: Path) -> Path:
+@pytest.fixture(scope="module")
+def even_config(tiny_run_config: Path) -> Path:
     """Face and voice, of which every third and every fourth clip has none; nothing is drawn but changes to clips.
 
     The norms of the mel network learn statistics; classes are weighed, and streams have losses of their own.
     """
-    config = yaml.safe_load(tiny_config.read_text())
+    config = yaml.safe_load(tiny_run_config.read_text())
     config["model"]["config"]["streams"] = {
         "face": {"encoder": "mvit", "variant": "tiny", "drop_path": 0.0},
         "voice": {"encoder": "mel_cnn", "channels": [8, 8, 16], "dropout": 0.0, "mel": {"spec_augment": None}},
@@ -70,17 +70,18 @@ def even_config(tiny_config: Path) -> Path:
     config["model"]["config"]["modality_dropout"] = 0.0
     config["model"] |= {"class_weights": "balanced", "stream_loss": 1.0}
     config["trainer"]["sync_batchnorm"] = True
-    tiny_config.write_text(yaml.safe_dump(config))
-    return tiny_config
+    tiny_run_config.write_text(yaml.safe_dump(config))
+    return tiny_run_config
 
 
-@pytest.fixture
-def alone(nursery: Any, even_config: Path, tmp_path: Path) -> dict[tuple[str, str], list[Step]]:
+@pytest.fixture(scope="module")
+def alone(nursery: Any, even_config: Path) -> dict[tuple[str, str], list[Step]]:
     """The steps of one process, with four clips each."""
-    fit = ["fit", f"--config={even_config}", f"--trainer.default_root_dir={tmp_path / 'alone'}"]
-    run = nursery.start(fit, tmp_path / "alone.log", before=RECORD.format(path=str(tmp_path / "one")))
+    folder = even_config.parent
+    record = RECORD.format(path=str(folder / "one"))
+    run = nursery.start(["fit", f"--config={even_config}"], folder / "alone.log", before=record)
     assert run.wait() == 0, run.said()
-    return read(tmp_path / "one")
+    return read(folder / "one")
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])

@@ -190,6 +190,34 @@ def test_a_plateau_is_one_of_validations_however_rare(
     assert said in capsys.readouterr().err
 
 
+def test_a_plateau_within_an_epoch_is_in_the_checkpoint_of_its_validation(
+    fit: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on from there counts the validation once, as one that was never broken off."""
+    plateau = "--model.optim={kind: sgd, lr: 1.0e-6, schedule: plateau, patience: 0, factor: 0.5}"
+    recipe = [plateau, "--trainer.max_epochs=1", "--trainer.val_check_interval=3", "--data.batch_size=2"]
+    assert fit(*recipe, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
+    step = cli.EmotionClassifier.training_step
+
+    def interrupt(self: cli.EmotionClassifier, batch: Any, number: int) -> Tensor:
+        if number == 4:
+            raise RuntimeError("the power failed")
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.EmotionClassifier, "training_step", interrupt)
+        with pytest.raises(RuntimeError, match="the power failed"):
+            fit(*recipe)
+    (kept,) = (tmp_path / "run/checkpoints").iterdir()
+    assert (kept.name, read(kept)["global_step"], read(kept)["lr_schedulers"][0]["last_epoch"]) == ("best.ckpt", 3, 1)
+    assert fit(*recipe, "--ckpt_path=auto") == 0
+    whole, resumed = (read(tmp_path / run / "checkpoints/last.ckpt") for run in ("whole", "run"))
+    assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    (group, *_) = resumed["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == 5e-7, "the second validation was no better than the first"
+    torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
+
+
 def test_layers_of_their_own_rate_want_layers(fit: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--model.optim.layer_decay=0.75") == 2
     said = "model.optim.layer_decay=0.75 is for encoders with pretrained layers, and voice have none; leave it out"

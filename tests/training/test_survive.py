@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import torch
 import yaml
 
 from mmer.evaluation.training_log import read_log
-from mmer.training.survive import lost_peer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -311,7 +311,7 @@ def test_a_validation_that_is_due_is_not_left_out(nursery: Any, long_config: Pat
 def test_nobody_chooses_epochs_without_validation_speakers(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
     run = nursery.start(["fit", f"--config={voice_config}", "--keep=2", "--data.split.validation=[]"], tmp_path / "log")
     assert run.wait() == 2
-    assert "keep=2 chooses epochs on validation speakers and there are none" in run.errors()[-1]
+    assert "keep=2 watches validation speakers and there are none" in run.errors()[-1]
 
 
 def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config: Path, tmp_path: Path) -> None:
@@ -353,7 +353,57 @@ def test_a_loss_that_is_no_number_ends_the_other_process_too(nursery: Any, long_
     assert json.loads((tmp_path / "run/nonfinite-1.json").read_text())["rank"] == 1
 
 
-def test_only_a_lost_process_is_called_one() -> None:
-    assert lost_peer(RuntimeError("a bug of ours")) is None
-    gloo = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:1")
-    assert "(Connection closed by peer [::1]:1)" in str(lost_peer(gloo))
+def test_a_port_that_is_taken_loses_nobody(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "1"}
+        place = {"RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0"}
+        fit = ["fit", f"--config={voice_config}", "--trainer.strategy=ddp", "--trainer.devices=1"]
+        run = nursery.start(fit, tmp_path / "log", {**shared, **place})
+        assert run.wait() == 2, run.said()
+    (line,) = [line for line in run.errors() if "error: " in line]
+    assert line.startswith("train.py: error: the processes of this training have not met (") and "EADDRINUSE" in line
+    assert f"with MASTER_ADDR=localhost, MASTER_PORT={port}, WORLD_SIZE=1; name the first one's machine" in line
+
+
+def test_without_checkpoints_a_signal_ends_all_processes_and_keeps_nothing(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    """Lightning would ask the first process before every step, and end with exit code 0."""
+    asks = "from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop as loop\n"
+    asks += "def ask(self): raise AssertionError('asked')\nloop._broadcast_sigterm_tensor = ask\n"
+    fit = ["fit", f"--config={voice_config}", "--trainer.enable_checkpointing=false", "--data.batch_size=1"]
+    runs = nursery.start_all(2, fit, tmp_path / "log", asks + SIGNAL.format(place=(0, 2, 1), name="SIGUSR1"))
+    assert [run.wait() for run in runs] == [138, 0], runs[0].said() + runs[1].said()
+    assert runs[0].errors()[-1] == "train.py: ended by SIGUSR1 at epoch 1, step 4: nothing of it was kept"
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_a_run_that_replaces_another_leaves_none_of_its_checkpoints(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    """Killed within its first epoch, it would else go on from those of the other."""
+    fit = ["fit", f"--config={voice_config}", "--keep=2"]
+    assert nursery.start(fit, tmp_path / "log").wait() == 0
+    kill = SIGNAL.format(place=(0, 1, 0), name="SIGKILL")
+    assert nursery.start([*fit, "--overwrite"], tmp_path / "log", before=kill).wait() == -signal.SIGKILL
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+
+
+def test_the_best_validations_within_epochs_are_kept_apart(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
+    fit = ["fit", f"--config={voice_config}", "--keep=9", "--trainer.val_check_interval=2", "--data.batch_size=2"]
+    run = nursery.start([*fit, "--trainer.max_epochs=1"], tmp_path / "log")
+    assert run.wait() == 0, run.said()
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("epoch-*"))
+    assert names == [f"epoch-000-step-{step:06d}.ckpt" for step in (2, 4, 6)]
+
+
+def test_a_run_that_shows_nobody_to_validate_keeps_its_last_epoch(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    run = nursery.start(["fit", f"--config={voice_config}", "--trainer.limit_val_batches=0"], tmp_path / "log")
+    assert run.wait() == 0, run.said()
+    best = weights(tmp_path / "run", "best")
+    assert best["epoch"] == 1

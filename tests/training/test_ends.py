@@ -1,0 +1,314 @@
+"""How trainings end, and what each ending says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import lightning as L
+import pytest
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from mmer.errors import ConfigError
+from mmer.training import survive
+from mmer.training.survive import (
+    AtomicCheckpoints,
+    Ended,
+    EndOnSignal,
+    KeepOnSignal,
+    WatchChildren,
+    parted,
+    remove_unfinished,
+)
+
+MODULE = Mock(spec=L.LightningModule)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Give signals back to whom they belong."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A SLURM job, and the folder of its commands."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "bin"
+
+
+def scontrol(folder: Path, does: str) -> None:
+    path = folder / "scontrol"
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+
+
+def make_trainer(environment: Any = None, fn: str = "fit") -> Any:
+    """What a callback asks of a trainer on one process, behind step 13 of its second epoch."""
+    return Mock(
+        spec=L.Trainer,
+        state=SimpleNamespace(fn=fn),
+        current_epoch=1,
+        global_step=13,
+        max_steps=-1,
+        world_size=1,
+        is_global_zero=True,
+        is_last_batch=False,
+        accumulate_grad_batches=1,
+        received_sigterm=False,
+        fit_loop=SimpleNamespace(
+            _data_fetcher=object(), epoch_loop=SimpleNamespace(_should_check_val_fx=lambda fetcher: False)
+        ),
+        _accelerator_connector=SimpleNamespace(cluster_environment=environment),
+    )
+
+
+def end(callback: EndOnSignal, trainer: Any, *numbers: signal.Signals) -> Ended:
+    """Signal a training and let it do its step."""
+    callback.on_train_start(trainer, MODULE)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    with pytest.raises(Ended) as ended:
+        callback.on_train_batch_end(trainer, MODULE, None, None, 3)
+    return ended.value
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_run_without_checkpoints_says_that_nothing_was_kept(number: signal.Signals, code: int) -> None:
+    ended = end(EndOnSignal(), make_trainer(), number)
+    assert str(ended) == f"ended by {number.name} at epoch 2, step 13: nothing of it was kept"
+    assert ended.code == code
+
+
+@pytest.mark.parametrize("fn", ["test", "validate"])
+def test_an_evaluation_ends_behind_a_batch(fn: str) -> None:
+    callback, trainer = EndOnSignal(), make_trainer(fn=fn)
+    stage = "test" if fn == "test" else "validation"
+    begin, step = (getattr(callback, f"on_{stage}_{when}") for when in ("start", "batch_end"))
+    begin(trainer, MODULE)
+    step(trainer, MODULE, None, None, 0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Ended, match=r"^ended by SIGTERM: nothing of it was kept$") as ended:
+        step(trainer, MODULE, None, None, 1)
+    assert ended.value.code == 143
+
+
+def test_the_validation_of_a_training_is_brought_to_its_end() -> None:
+    callback, trainer = EndOnSignal(), make_trainer()
+    callback.on_train_start(trainer, MODULE)
+    os.kill(os.getpid(), signal.SIGTERM)
+    callback.on_validation_start(trainer, MODULE)
+    callback.on_validation_batch_end(trainer, MODULE, None, None, 0)
+    assert callback.asked == signal.SIGTERM
+
+
+def test_a_signal_before_the_first_step_is_not_lost() -> None:
+    """Lightning has noted it meanwhile, and would end with exit code 0."""
+    trainer = make_trainer()
+    trainer.received_sigterm = True
+    trainer._signal_connector = SimpleNamespace(received_sigterm=True)
+    assert end(EndOnSignal(), trainer).code == 143
+    assert not trainer._signal_connector.received_sigterm
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_the_signal_that_slurm_was_asked_for_asks_for_another_turn(
+    job: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """SLURM sends SIGTERM behind it."""
+    scontrol(job, f'echo "$@" > {tmp_path / "asked"}')
+    trainer = make_trainer(SLURMEnvironment(requeue_signal=number))
+    ended = end(KeepOnSignal(tmp_path / "last.ckpt"), trainer, number, signal.SIGTERM)
+    assert str(ended).endswith("last.ckpt goes on with --ckpt_path last, or auto; job 7 is in the queue again")
+    assert ended.code == 128 + number
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+@pytest.mark.parametrize("environment", ["other signal", "no requeue", "not kept"])
+def test_nothing_else_asks_for_another_turn(job: Path, tmp_path: Path, environment: str) -> None:
+    """A run that keeps nothing would begin anew each time."""
+    scontrol(job, f"touch {tmp_path / 'asked'}")
+    slurm = SLURMEnvironment(auto_requeue=environment != "no requeue")
+    callback = EndOnSignal() if environment == "not kept" else KeepOnSignal(tmp_path / "last.ckpt")
+    number = signal.SIGTERM if environment == "other signal" else signal.SIGUSR1
+    assert "job 7" not in str(end(callback, make_trainer(slurm), number))
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (None, "job 7 could not be put back into the queue: [Errno 2] No such file or directory: 'scontrol'"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "job 7 could not be put back into the queue: Invalid job id"),
+    ],
+    ids=["no scontrol", "refused"],
+)
+def test_a_job_that_cannot_be_put_back_says_why(job: Path, tmp_path: Path, does: str | None, said: str) -> None:
+    if does is not None:
+        scontrol(job, does)
+    ended = end(KeepOnSignal(tmp_path / "last.ckpt"), make_trainer(SLURMEnvironment()), signal.SIGUSR1)
+    assert f"--ckpt_path last, or auto; {said}" in str(ended)
+    assert ended.code == 138, "it was kept all the same"
+
+
+def test_a_signal_that_nobody_hears_cannot_be_asked_for(job: Path) -> None:
+    trainer = make_trainer(SLURMEnvironment(requeue_signal=signal.SIGKILL))
+    with pytest.raises(ConfigError, match="requeue_signal=SIGKILL ends a process unheard; give another, as SIGUSR1"):
+        EndOnSignal().on_fit_start(trainer, MODULE)
+
+
+def test_a_disk_that_takes_less_than_it_is_given_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 576 vs 470")
+
+    monkeypatch.setattr(survive.torch, "save", fail)
+    with pytest.raises(OSError, match=r"cannot be written \(.*unexpected pos 576 vs 470\)") as failed:
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert (failed.value.errno, failed.value.filename) == (errno.EIO, str(tmp_path / "last.ckpt"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_fault_of_a_disk_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(survive.torch, "save", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt")
+
+
+def test_options_of_a_storage_are_not_dropped(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="storage_options"):
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt", storage_options={"compression": True})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_were_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    stays = ["last.ckpt", ".mine.ckpt", ".last.old.ckpt"]
+    goes = [".last.12.ckpt", ".best.3.ckpt", ".epoch-007.4.ckpt", ".epoch-007-step-000120.5.ckpt"]
+    for name in (*stays, *goes):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stays)
+
+
+GLOO = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:1"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError(GLOO), "Connection closed by peer [::1]:1"),
+        (
+            dist.DistBackendError("NCCL communicator was aborted on rank 0.\nsecond line"),
+            "NCCL communicator was aborted",
+        ),
+        (dist.DistNetworkError("failed to recv, got 0 bytes"), "failed to recv, got 0 bytes"),
+    ],
+    ids=["gloo", "nccl", "network"],
+)
+def test_a_lost_process_is_called_one_once_all_have_met(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    said = str(parted(error))
+    assert said.startswith(f"another process of this training is gone or does not answer ({reason}")
+    assert said.endswith("; it says above why, or was killed; go on with --ckpt_path last")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (dist.DistNetworkError("The client socket has failed to connect to (nowhere, 29500)."), "The client socket"),
+        (dist.DistStoreError("Timed out after 61 seconds waiting for clients. 1/2 joined."), "Timed out after 61"),
+        (RuntimeError("Gloo connectFullMesh failed with [../third_party/gloo/x.cc:1]"), "Gloo connectFullMesh failed"),
+    ],
+    ids=["address", "too few", "gloo"],
+)  # fmt: skip
+def test_a_mistake_of_setting_up_loses_nobody(monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str) -> None:
+    for name, value in {"MASTER_ADDR": "nowhere", "MASTER_PORT": "29500", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    said = str(parted(error))
+    assert said.startswith(f"the processes of this training have not met ({reason}")
+    assert said.endswith(
+        ") with MASTER_ADDR=nowhere, MASTER_PORT=29500, WORLD_SIZE=2; name the first one's machine and a port that is "
+        "free there, the same to all, and start as many"
+    )
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_other_errors_are_none_of_them(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: begun)
+    assert parted(RuntimeError("a bug of ours")) is None
+
+
+class Gone(BaseException):
+    """Instead of the end of this process."""
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> WatchChildren:
+    def leave(code: int) -> None:
+        raise Gone(code)
+
+    monkeypatch.setattr(survive.os, "_exit", leave)
+    monkeypatch.setattr(WatchChildren, "patience", 0.0)
+    return WatchChildren()
+
+
+def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Gone, match="2"):
+        watch._follow(parent=-1)
+    assert capsys.readouterr().err == (
+        "train.py: error: the first process of this training is gone, and the others cannot go on without it; "
+        "go on with --ckpt_path last\n"
+    )
+
+
+def test_a_training_that_is_over_follows_nobody(watch: WatchChildren, capsys: pytest.CaptureFixture[str]) -> None:
+    watch.teardown(make_trainer(), MODULE, "fit")
+    watch._follow(parent=-1)
+    watch._leave("error: nothing")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [(-9, "was ended by SIGKILL"), (2, "ended with exit code 2")], ids=["killed", "failed"]
+)
+def test_a_process_that_is_gone_is_named(
+    watch: WatchChildren, capsys: pytest.CaptureFixture[str], code: int, why: str
+) -> None:
+    alive, gone = (Mock(spec=subprocess.Popen, poll=Mock(return_value=each), returncode=each) for each in (None, code))
+    with pytest.raises(Gone, match="2"):
+        watch._watch([alive, gone])
+    assert f"process 2 of this training {why}, and the others cannot go on without it" in capsys.readouterr().err
+
+
+def test_on_a_gpu_a_process_leaves_the_lost_one_at_once(
+    watch: WatchChildren, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It might wait for it while it tidies up."""
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    trainer, module = make_trainer(), Mock(spec=L.LightningModule, device=torch.device("cuda"))
+    with pytest.raises(Gone, match="2"):
+        watch.on_exception(trainer, module, dist.DistBackendError("NCCL timeout"))
+    assert "is gone or does not answer (NCCL timeout)" in capsys.readouterr().err
+    watch.on_exception(trainer, module, ValueError("a bug of ours"))
