@@ -381,6 +381,17 @@ def test_without_checkpoints_a_signal_ends_all_processes_and_keeps_nothing(
     assert not (tmp_path / "run/checkpoints").exists()
 
 
+def test_a_test_that_is_told_to_end_does_not_pretend_to_be_finished(
+    nursery: Any, voice_config: Path, tmp_path: Path
+) -> None:
+    """Lightning would end with exit code 0."""
+    assert nursery.start(["fit", f"--config={voice_config}", "--trainer.max_epochs=1"], tmp_path / "log").wait() == 0
+    told = SIGNAL.format(place=(0, 0, 0), name="SIGTERM").replace("training_step", "test_step")
+    run = nursery.start(["test", f"--config={voice_config}", "--ckpt_path=best"], tmp_path / "log", before=told)
+    assert run.wait() == 143, run.said()
+    assert run.errors()[-1] == "train.py: ended by SIGTERM: nothing of it was kept"
+
+
 def test_a_run_that_replaces_another_leaves_none_of_its_checkpoints(
     nursery: Any, voice_config: Path, tmp_path: Path
 ) -> None:
