@@ -51,7 +51,9 @@ from mmer.training.survive import (
     parted,
     remove_unfinished,
 )
-from mmer.training.weights_and_biases import TellWandb, fetch_checkpoint, open_log
+from mmer.training.wandb_callback import TellWandb
+from mmer.training.wandb_checkpoint import fetch_checkpoint
+from mmer.training.wandb_log import open_log
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
 

@@ -35,15 +35,12 @@ from mmer.evaluation.metrics import SCORES
 from mmer.evaluation.training_log import read_log
 from mmer.training.classifier import EmotionClassifier
 from mmer.training.cli import main
-from mmer.training.weights_and_biases import (
-    TellWandb,
-    choose_mode,
-    fetch_checkpoint,
-    frame_strip,
-    open_log,
-    read_git,
-    spread,
-)
+from mmer.training.git import read_git
+from mmer.training.wandb_callback import TellWandb
+from mmer.training.wandb_checkpoint import fetch_checkpoint
+from mmer.training.wandb_clips import frame_strip, spread
+from mmer.training.wandb_log import open_log
+from mmer.training.wandb_server import choose_mode
 
 pytestmark = pytest.mark.filterwarnings("default")
 
