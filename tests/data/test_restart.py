@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import os
 import random
 import signal
 import subprocess
@@ -45,6 +46,53 @@ def begin(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, arguments)], stderr=subprocess.DEVNULL)
 
 
+PREPARER = """
+import json, multiprocessing, os, sys
+import mmer.data.prepare, mmer.data.summary
+from mmer.cli import main
+
+fork = multiprocessing.get_context("fork")
+multiprocessing.get_context = lambda kind: fork  # workers too have imported all of it
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            os.dup2(2, 1)
+            code = main(json.loads(line))
+        finally:
+            os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Preparer:
+    """Runs commands of ``mmer``, one after the other, without the seconds in which an interpreter imports all of it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", PREPARER]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def begin(self, *arguments: object) -> int:
+        """Begin a command and return the number of its process."""
+        print(json.dumps([str(argument) for argument in arguments]), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def end(self) -> int:
+        """Return the exit code of the command that runs, or minus the signal that has ended it."""
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture
+def preparer() -> Iterator[Preparer]:
+    started = Preparer()
+    with started.process:
+        yield started
+
+
 def ready(root: Path) -> int:
     """Count the clips that are prepared."""
     return len(list(root.glob("clips/[!.]*.npz")))
@@ -58,22 +106,24 @@ def wait_for(root: Path, clips: int) -> None:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_equals_uninterrupted(tmp_path: Path, odd_media: dict[str, Path]) -> None:
+def test_killed_ten_times_equals_uninterrupted(tmp_path: Path, odd_media: dict[str, Path], preparer: Preparer) -> None:
     table = write_films(tmp_path / "films.csv", odd_media["a face.mp4"], 60)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     settings = ("--size", 64, "--workers", 2)
-    assert begin("prepare", "table", table, whole, *settings).wait() == 0
+    preparer.begin("prepare", "table", table, whole, *settings)
+    assert preparer.end() == 0
 
     generator, codes = random.Random(0), []
     for _ in range(10):
-        process = begin("prepare", "table", table, killed, *settings)
+        process = preparer.begin("prepare", "table", table, killed, *settings)
         wait_for(killed, min(50, ready(killed) + generator.randrange(6)))
         time.sleep(generator.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        codes.append(process.wait())
+        os.kill(process, signal.SIGKILL)
+        codes.append(preparer.end())
     assert codes == [-signal.SIGKILL] * 10, "it was killed on the way"
 
-    assert begin("prepare", "table", table, killed, *settings).wait() == 0
+    preparer.begin("prepare", "table", table, killed, *settings)
+    assert preparer.end() == 0
     assert contents(killed) == contents(whole)
 
 
