@@ -50,7 +50,7 @@ from mmer.data.clip import PreparedClip
 from mmer.data.cut import cut
 from mmer.data.dataset import ClipDataset, make_layout, settle_worker
 from mmer.data.loader import TrainLoader
-from mmer.data.samplers import DrawSampler
+from mmer.data.samplers import DrawSampler, Share
 from mmer.data.shards import open_corpus
 from mmer.data.store import clip_path
 from mmer.data.streaming import ShardSampler
@@ -113,10 +113,11 @@ class Corpus:
         places = {"folder": self.root / "folder", "copied": f"local:{self.root / 'shards'}"}
         corpus = open_corpus(places.get(reader, self.root / "shards"), cache)
         dataset = ClipDataset(corpus, corpus.rows, self.model)
+        share = Share(batch_size=BATCH)
         if reader in ("windows", "copied"):
-            sampler: DrawSampler = ShardSampler(dataset, dataset.files.size.sum() / 4, batch_size=BATCH)
+            sampler: DrawSampler = ShardSampler(dataset, dataset.files.total / 4, share)
         else:
-            sampler = DrawSampler(dataset, batch_size=BATCH)
+            sampler = DrawSampler(dataset, share=share)
         collate = self.layout.collate
         return TrainLoader(dataset, sampler=sampler, collate_fn=collate, worker_init_fn=settle_worker, **how)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mmer.calibration import CalibrationMethod
-from mmer.cli.parser import add_format, add_inference, red
+from mmer.cli.parser import add_copies, add_format, add_inference, red, shard_config
 from mmer.data.store import as_root
 from mmer.errors import ConfigError
 
@@ -38,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
     parser.add_argument("--data.root", dest="root", type=as_root, help="prepared folder, if not its own")
+    add_copies(parser)
     parser.add_argument("--output", type=Path, metavar="NEW.ckpt", help="file to write, if not the checkpoint itself")
     add_format(parser, "the numbers")
     add_inference(parser)
@@ -62,6 +63,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     fit = calibrate_checkpoint(
         args.checkpoint,
         args.root,
+        shards=shard_config(args),
         method=args.method,
         precision=args.precision,
         device=choose_device(args.device),

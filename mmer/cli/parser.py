@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from mmer.config import ShardConfig
 from mmer.emotions import LabelSet, label_set
 from mmer.errors import ConfigError, MmerError
 
@@ -104,6 +106,13 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def folder(text: str) -> Path:
+    """Read a folder of this machine."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+]*://", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; name a folder, and copy that with the store's own tool")
+    return Path(text)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Read names with commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -155,6 +164,23 @@ def add_inference(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--batch-size", type=positive, default=16, help="clips in a batch")
     parser.add_argument("--workers", type=natural, default=0, help="processes that read clips")
     add_device(parser)
+
+
+def add_copies(parser: argparse._ActionsContainer) -> None:
+    """Add where copies of an object store's shards go: ``--data.shards.cache`` and ``--data.shards.cache_gb``."""
+    parser.add_argument("--data.shards.cache", dest="cache", metavar="DIR", help="folder for copies of a URL's shards")
+    parser.add_argument(
+        "--data.shards.cache_gb", dest="cache_gb", type=float, default=ShardConfig.cache_gb, help="how much stays there"
+    )
+
+
+def shard_config(args: argparse.Namespace) -> ShardConfig:
+    """Return what :func:`add_copies` was told.
+
+    Raises:
+        ConfigError: A cache has no size.
+    """
+    return ShardConfig(cache=args.cache, cache_gb=args.cache_gb)
 
 
 def add_seeds(parser: argparse._ActionsContainer, text: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from mmer.cli.parser import add_format, add_strict, add_workers, labels, named_path
+from mmer.cli.parser import add_format, add_strict, add_workers, folder, labels, named_path
 from mmer.config import PrepareConfig
 from mmer.corpora.catalogue import CORPORA, Corpus, find_corpus
 from mmer.corpora.manifest import Manifest
@@ -40,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for corpus in CORPORA:
         kind = kinds.add_parser(corpus.name, help=corpus.title, description=f"{corpus.title}: {corpus.layout}")
         kind.add_argument("source", type=Path, metavar="SRC", help="the corpus; mmer corpora says what must lie there")
-        kind.add_argument("destination", type=Path, metavar="DST", help="prepared folder, new or interrupted")
+        kind.add_argument("destination", type=folder, metavar="DST", help="prepared folder, new or interrupted")
         for name, values in corpus.options.items():
             kind.add_argument(
                 _flag(name), dest=f"option_{name}", choices=values, default=values[0], help=f"{corpus.title}'s {name}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmer.cli.parser import (
+    add_copies,
     add_degrade,
     add_inference,
     add_results,
@@ -19,6 +20,7 @@ from mmer.cli.parser import (
     names,
     natural,
     positive,
+    shard_config,
 )
 from mmer.cli.scores import add_resamples, add_scores_format, show
 from mmer.config import SplitConfig
@@ -81,6 +83,7 @@ def _add_clips(parser: argparse.ArgumentParser) -> None:
         "Without a protocol: a part of each checkpoint's own split, or all of a corpus that it has never seen.",
     )
     clips.add_argument("--data.root", type=as_root, metavar="DIR", help="prepared folder or shards, if another one")
+    add_copies(clips)
     clips.add_argument("--data.part", choices=("train", "validation", "test"), default="test", help="part of the split")
     clips.add_argument("--data.split.protocol", metavar="NAME", help=f"another split: {PROTOCOLS}")
     clips.add_argument("--data.split.fold", type=positive, help="its fold, from 1")
@@ -182,7 +185,7 @@ def _answer(args: argparse.Namespace, called: Sequence[str], tables: Sequence[Sy
     from mmer.evaluation.evaluate import check_classes, evaluate_checkpoint
     from mmer.inference.predictor import choose_device
 
-    device, split = choose_device(args.device), _split_settings(args)
+    device, split, shards = choose_device(args.device), _split_settings(args), shard_config(args)
     check_classes([each.path for each in args.checkpoint], tables)
     for each, name in zip(args.checkpoint, called, strict=False):
         yield evaluate_checkpoint(
@@ -190,6 +193,7 @@ def _answer(args: argparse.Namespace, called: Sequence[str], tables: Sequence[Sy
             getattr(args, "data.root"),
             getattr(args, "data.part"),
             name=name,
+            shards=shards,
             split=SplitConfig(**split) if split else None,
             device=device,
             batch_size=args.batch_size,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from pathlib import Path
 
-from mmer.cli.parser import add_format
+from mmer.cli.parser import add_format, folder
 
 _UNITS = {"": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("data", type=Path, metavar="DATA", help="prepared folder")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of shards, new or interrupted")
+    parser.add_argument("data", type=folder, metavar="DATA", help="prepared folder")
+    parser.add_argument("output", type=folder, metavar="OUTPUT", help="folder of shards, new or interrupted")
     parser.add_argument(
         "--shard-size", type=_bytes, default="64MB", metavar="SIZE", help="how long a shard may become: 64MB, 1GB, ..."
     )

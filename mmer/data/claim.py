@@ -11,11 +11,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mmer import __version__
 from mmer.config import PrepareConfig
-from mmer.data.store import Settings, changes, read_settings, write_settings
+from mmer.data.alone import alone, is_taken
+from mmer.data.store import PLACES, Settings, changes, read_settings, write_settings
 from mmer.errors import CorpusError
 from mmer.media.faces.weights import fetch
 from mmer.media.versions import media_versions
@@ -53,26 +52,20 @@ def claim(root: Path, config: PrepareConfig) -> Iterator[Claim]:
         CorpusError: The folder holds other things, was prepared with other settings, or is being prepared.
     """
     _check(root, config)
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CorpusError(f"another process is preparing {root}; wait for it, or use another folder") from None
-    try:
+    with alone(root, "preparing"):
         before = _check(root, config)  # again: it may have changed before the lock was ours
         _sweep(root)
         begun = _begin(root, config, before)
         (root / "clips").mkdir(exist_ok=True)  # after the settings: a folder with clips and no settings is not ours
         yield begun
-    finally:
-        lock.release()
 
 
 def _check(root: Path, config: PrepareConfig) -> Settings | None:
+    if (root / PLACES).is_file():
+        raise CorpusError(f"{root} holds shards; prepare into another folder, and write shards from that: mmer shards")
     before = read_settings(root)
     if before is None:
-        if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
+        if is_taken(root):
             raise CorpusError(f"{root} exists and is not a prepared folder; choose an empty or a new one")
     elif before.config != config:
         raise CorpusError(

@@ -326,6 +326,6 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _unreadable(key: str, path: Path | None, error: Exception) -> ClipError:
     """Return the error of a prepared clip that is missing or damaged."""
-    if path is not None and path.suffix == ".tar":
-        return ClipError(key, path, f"the prepared clip is unreadable ({error}); delete the shard and write it again")
-    return ClipError(key, path, f"the prepared clip is unreadable ({error}); delete it and prepare again")
+    shard = path is not None and path.suffix == ".tar"
+    remedy = "delete the shard, and write or fetch it again" if shard else "delete it and prepare again"
+    return ClipError(key, path, f"the prepared clip is unreadable ({error}); {remedy}")

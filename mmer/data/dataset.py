@@ -131,6 +131,7 @@ class ClipDataset(Dataset[Clip]):
     Raises:
         ConfigError: A precomputed stream has another width than the model's config says.
         ClipError: A prepared clip is missing or damaged.
+        CorpusError: A shard is missing.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class ClipDataset(Dataset[Clip]):
     ) -> None:
         self.files = ShardFiles(corpus, rows) if isinstance(corpus, ShardedCorpus) else ClipFiles(corpus.root)
         for name, width in model.widths.items():
-            _check_width(corpus.root, self.files, rows, name, width)
+            _check_width(corpus.name, self.files, rows, name, width)
         self.size = corpus.config.size
         self.keys = Strings(row.key for row in rows)
         self.on_disk = np.array([is_stored(row) for row in rows], bool)
@@ -300,7 +301,7 @@ class Windows(Dataset[list[Clip]]):
         return windows(dataset.read(index), dataset.clip, dataset.keys[index], dataset.tokenizer)
 
 
-def _check_width(root: Path, files: ClipFiles | ShardFiles, rows: Sequence[Row], name: str, width: int) -> None:
+def _check_width(corpus: str, files: ClipFiles | ShardFiles, rows: Sequence[Row], name: str, width: int) -> None:
     """Look at the first clip that has a precomputed stream; the preparation saw to it that all are as wide.
 
     Raises:
@@ -312,5 +313,5 @@ def _check_width(root: Path, files: ClipFiles | ShardFiles, rows: Sequence[Row],
     found = files.load(index, rows[index].key, (name,)).features[name].shape[1]
     if found != width:
         raise ConfigError(
-            f"the features {name} of {root} are {found} wide and the config says {width}; set width: {found}"
+            f"the features {name} of {corpus} are {found} wide and the config says {width}; set width: {found}"
         )

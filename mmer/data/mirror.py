@@ -6,8 +6,10 @@ in a forked process. Everything else is ours, for which the reasons stand in ``d
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -16,24 +18,28 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mmer.errors import ConfigError, CorpusError
 from mmer.media.files import file_hash
 
-SCHEMES = ("s3://", "gs://", "azure://", "r2://", "hf://", "local:")
+SCHEMES = ("s3://", "gs://", "azure://", "hf://", "local:")
 """What a URL may begin with; ``local:`` is a folder that is copied as if it were far away, as one on a network."""
 
+_LIBRARIES = {"gs": "google-cloud-storage", "azure": "azure-storage-blob", "hf": "huggingface_hub"}  # beside litdata
 _LOCKS = 64  # files that lock shards: as many as there are shards would only litter the folder
 _TRIES = 3  # times that a copy may make room between being fetched and being opened
-_ABANDONED = 24 * 3600  # seconds after which a download belongs to nobody
+_YOUNG = 60.0  # seconds in which a download may not have its lock yet
 _PART = "part-"
+_SECRET = re.compile(r"(?!local:)([a-z0-9]+://)(?:[^/]*@|.*\?)")
+_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}  # no store says these: it is the disk of the copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +73,22 @@ class Mirror:
         limit: How many bytes of shards this one may hold.
 
     Raises:
-        ConfigError: The URL is of no known kind, or what fetches is not installed.
+        ConfigError: The URL is of no known kind or holds a password, or what fetches is not installed.
     """
 
     def __init__(self, url: str, cache: Path, limit: int) -> None:
-        if not url.startswith(SCHEMES):
+        if found := _SECRET.match(url):
+            raise ConfigError(
+                f"data.root={found[1]}... says who asks, as USER:PASSWORD@ or ?TOKEN, and would be written into every "
+                "checkpoint; leave that to what the store's own tools read, as AWS_PROFILE"
+            )
+        if not url.rstrip("/").startswith(SCHEMES):
             raise ConfigError(f"data.root={url} cannot be fetched; URLs begin with {', '.join(SCHEMES)}")
         if find_spec("litdata") is None:
             raise ConfigError(f"to read {url} needs litdata: pip install 'mmer[streaming]'")
+        library = _LIBRARIES.get(url[: url.index(":")])
+        if library is not None and not _is_installed(library):
+            raise ConfigError(f"to read {url} needs {library}: pip install {library}")
         self.url = url.rstrip("/")
         self.folder = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.limit = limit
@@ -92,15 +106,23 @@ class Mirror:
 
         Raises:
             CorpusError: A file cannot be fetched, or is not what the index says.
+            ConfigError: The folder of copies cannot be written to.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        with FileLock(self.folder / ".lock"):
-            self._fetch(index, self.folder / index)
-            for name, checksum in tables(self.folder / index).items():
-                path = self.folder / name
-                if not path.is_file() or file_hash(path) != checksum:
-                    self._fetch(name, path, checksum)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            with FileLock(self.folder / ".lock"):
+                self._fetch(index, self.folder / index)
+                wanted = tables(self.folder / index)
+                for name, checksum in wanted.items():
+                    path = self.folder / name
+                    if not path.is_file() or file_hash(path) != checksum:
+                        self._fetch(name, path, checksum)
+                for path in self.folder.glob("*.csv"):
+                    if path.name not in wanted:  # of what the URL held before
+                        path.unlink()
+        except OSError as error:
+            raise ConfigError(f"copies of {self.url} cannot be kept: {self._trouble(error)}") from error
 
     def path(self, shard: Shard) -> Path:
         """Return where a shard's copy is kept; one of another content has another name."""
@@ -110,11 +132,14 @@ class Mirror:
         """Open a shard, fetched if need be.
 
         Raises:
-            CorpusError: It cannot be fetched, or is not what the index says.
+            CorpusError: It cannot be fetched or kept, or is not what the index says.
         """
         path = self.path(shard)
         for _ in range(_TRIES):
-            self.fetch(shard)
+            try:
+                self.fetch(shard)
+            except OSError as error:
+                raise CorpusError(f"its copy cannot be kept: {self._trouble(error)}") from error
             with suppress(FileNotFoundError):  # it made room for another in between
                 os.utime(path)  # what was opened last is removed last
                 return path.open("rb")
@@ -126,17 +151,23 @@ class Mirror:
         Raises:
             CorpusError: It cannot be fetched, or is not what the index says.
         """
-        path = self.path(shard)
-        if path.is_file():
+        if self._has(shard):
             return
         with FileLock(self.folder / f".lock-{int(shard.sha256[:8], 16) % _LOCKS:02d}"):
-            if not path.is_file():
-                self._fetch(shard.name, path, shard.sha256)
-                self._make_room(path)
+            if not self._has(shard):
+                self._fetch(shard.name, self.path(shard), shard.sha256)
+                self._make_room(self.path(shard))
+
+    def _has(self, shard: Shard) -> bool:
+        """Tell whether a shard is here; one that a loss of power has cut off is not."""
+        try:
+            return self.path(shard).stat().st_size == shard.bytes
+        except OSError:
+            return False
 
     def expect(self, shard: Shard) -> None:
         """Fetch a shard in the background; what goes wrong is said when it is read."""
-        if self.path(shard).is_file():
+        if self._has(shard):
             return
         if self.expected is None or self.expected[0] != os.getpid():  # a fork has the queue and not the thread
             queue = SimpleQueue[Shard]()
@@ -151,7 +182,10 @@ class Mirror:
 
     def _fetch(self, name: str, path: Path, checksum: str | None = None) -> None:
         """Fetch a file; it appears whole and right, or not at all."""
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=_PART) as folder:
+        with (
+            tempfile.TemporaryDirectory(dir=self.folder, prefix=_PART) as folder,
+            FileLock(Path(folder) / ".lock"),  # as long as it lives, nobody sweeps
+        ):
             temporary = Path(folder) / "file"  # no name of ours: litdata treats some in ways of its own
             _download(f"{self.url}/{name}", temporary)
             if checksum is not None and file_hash(temporary) != checksum:
@@ -175,9 +209,25 @@ class Mirror:
     def _sweep(self) -> None:
         """Remove what killed processes have left of downloads."""
         for path in self.folder.glob(f"{_PART}*"):
-            with suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED:
-                    shutil.rmtree(path)
+            with suppress(OSError, Timeout):
+                if path.stat().st_mtime < time.time() - _YOUNG:
+                    with FileLock(path / ".lock", blocking=False):
+                        shutil.rmtree(path)
+
+    def _trouble(self, error: OSError) -> str:
+        """Say in one line what keeps copies from being written, and what to do."""
+        return (
+            f"{error.filename or self.folder}: {error.strerror or error}; name a folder with more room, or that may be "
+            "written to, as data.shards.cache, or give less to data.shards.cache_gb"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _download(url: str, path: Path) -> None:
@@ -185,15 +235,18 @@ def _download(url: str, path: Path) -> None:
 
     Raises:
         CorpusError: It cannot be fetched.
+        OSError: There is no room for it here.
     """
     scheme = url[: url.index(":")]
     try:
-        if scheme in ("s3", "r2"):  # by boto3; as a file litdata would fetch it with what refuses plain HTTP
+        if scheme == "s3":  # by boto3; as a file litdata would fetch it with what refuses plain HTTP
             with path.open("wb") as file:
                 _downloader(scheme, os.getpid()).download_fileobj(url, file)
         else:
             _downloader(scheme, os.getpid()).download_file(url, str(path))
     except Exception as error:  # of any kind: each store has a library of its own
+        if isinstance(error, OSError) and error.errno in _OURS:
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CorpusError(f"{url} cannot be fetched ({reason}); check the address and who may read it") from error
     if not path.is_file():

@@ -27,6 +27,25 @@ class Draw:
     ahead: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of a run's draws a process takes.
+
+    Args:
+        seed: The run's seed.
+        batch_size: Clips that each process takes for a step.
+        processes: How many processes share an epoch.
+        rank: Which of them this is.
+        local: How many of them run on this machine.
+    """
+
+    seed: int = 0
+    batch_size: int = 1
+    processes: int = 1
+    rank: int = 0
+    local: int = 1
+
+
 class DrawSampler(DistributedSampler[Draw]):
     """Draws as many clips as there are, in whole batches over all processes, anew in every epoch.
 
@@ -40,10 +59,7 @@ class DrawSampler(DistributedSampler[Draw]):
         dataset: The clips.
         groups: A number for the class, or the speaker, of each clip: every group is then drawn equally often, its
             clips in fresh random orders one after the other. None draws each clip once.
-        seed: The run's seed.
-        batch_size: Clips that each process takes for a step.
-        processes: How many processes share an epoch.
-        rank: Which of them this is.
+        share: Which of the draws are this process's.
     """
 
     own_clips = False
@@ -53,18 +69,14 @@ class DrawSampler(DistributedSampler[Draw]):
         self,
         dataset: Sized,
         groups: NDArray[np.int64] | None = None,
-        *,
-        seed: int = 0,
-        batch_size: int = 1,
-        processes: int = 1,
-        rank: int = 0,
+        share: Share = Share(),
     ) -> None:
-        super().__init__(cast(Dataset[Any], dataset), num_replicas=processes, rank=rank, seed=seed)
+        super().__init__(cast(Dataset[Any], dataset), num_replicas=share.processes, rank=share.rank, seed=share.seed)
         self.clips = len(dataset)
         self.members = None if groups is None else [np.flatnonzero(groups == group) for group in np.unique(groups)]
-        if steps := self.clips // (processes * batch_size):
-            self.num_samples = steps * batch_size
-            self.total_size = self.num_samples * processes
+        if steps := self.clips // (share.processes * share.batch_size):
+            self.num_samples = steps * share.batch_size
+            self.total_size = self.num_samples * share.processes
         self._taken = (-1, 0)
 
     @property

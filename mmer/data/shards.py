@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import mmap
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ INDEX = "shards.json"
 TABLES = (PLACES, "manifest.csv", "prepare.json", "skipped.csv")
 """What lies beside the shards; ``skipped.csv`` only where the prepared folder has one."""
 
+_NEEDED = {PLACES, "manifest.csv", "prepare.json"}
+_CHECKSUM = re.compile(r"[0-9a-f]{64}")
 _OPEN = 16  # shards that a process keeps mapped; one that made room on the disk is gone when nobody maps it
 
 
@@ -84,6 +87,11 @@ class ShardedCorpus(PreparedCorpus):
     places: Mapping[str, Place]
     mirror: Mirror | None = None
 
+    @property
+    def name(self) -> str:
+        """What the user calls it: its folder, or its URL."""
+        return str(self.root) if self.mirror is None else self.mirror.url
+
 
 def open_corpus(root: str | Path, config: ShardConfig = ShardConfig()) -> PreparedCorpus:  # noqa: B008 - frozen
     """Open a prepared folder, a folder of shards, or the URL of one.
@@ -94,7 +102,7 @@ def open_corpus(root: str | Path, config: ShardConfig = ShardConfig()) -> Prepar
 
     Raises:
         CorpusError: It was not prepared, is not finished, is damaged, or cannot be fetched.
-        ConfigError: What fetches from object stores is not installed.
+        ConfigError: What fetches from object stores is not installed, or the cache cannot be written to.
     """
     mirror = None
     if is_url(root):
@@ -111,10 +119,18 @@ def _open_shards(folder: Path, mirror: Mirror | None) -> ShardedCorpus:
     if settings is None or not (folder / "manifest.csv").is_file():
         raise CorpusError(f"{folder} holds shards without prepare.json and manifest.csv; write them again")
     rows = tuple(row for _, row in read_rows(folder / "manifest.csv", corpus=""))
-    places = read_places(folder / PLACES)
+    places, index = read_places(folder / PLACES), read_index(folder / INDEX)
     if lost := next((row.key for row in rows if is_stored(row) and row.key not in places), None):
         raise CorpusError(f"{folder / PLACES} does not know where clip {lost} lies; write the shards again")
-    return ShardedCorpus(folder, rows, settings.config, read_index(folder / INDEX), places, mirror)
+    ends = [shard.bytes for shard in index.shards]
+    if lost := next((key for key, place in places.items() if not _lies_in(ends, place)), None):
+        raise CorpusError(f"{folder / PLACES} and {INDEX} do not fit at clip {lost}; write the shards again")
+    return ShardedCorpus(folder, rows, settings.config, index, places, mirror)
+
+
+def _lies_in(ends: Sequence[int], place: Place) -> bool:
+    inside = place.offset >= 0 and place.bytes >= 0 and 0 <= place.shard < len(ends)
+    return inside and place.offset + place.bytes <= ends[place.shard]
 
 
 def read_index(path: Path) -> Index:
@@ -128,9 +144,39 @@ def read_index(path: Path) -> Index:
         found = data.pop("format", None)
         if found != FORMAT:
             raise CorpusError(f"{path.parent} has shards of format {found} and this version reads {FORMAT}")
-        return from_plain(Index, data)
+        index = from_plain(Index, data)
+        _check_index(index)
     except (ValueError, TypeError, AttributeError, CheckpointError) as error:
         raise CorpusError(f"{path} is damaged ({error}); write the shards again") from error
+    return index
+
+
+def _check_index(index: Index) -> None:
+    """Refuse names and checksums that are none: one that was fetched could name any file of this machine.
+
+    Raises:
+        ValueError: One is none.
+    """
+    if not _NEEDED <= index.tables.keys() <= set(TABLES):
+        raise ValueError(f"its tables are {', '.join(index.tables)}")
+    for number, shard in enumerate(index.shards):
+        if shard.name != shard_name(number):
+            raise ValueError(f"shard {number} is called {shard.name!r}")
+    if not all(_CHECKSUM.fullmatch(each) for each in (*index.tables.values(), *(s.sha256 for s in index.shards))):
+        raise ValueError("a checksum is no SHA-256")
+
+
+def shard_name(number: int) -> str:
+    """Return what a shard is called."""
+    return f"shard-{number:05d}.tar"
+
+
+def is_whole(folder: Path, shard: Shard) -> bool:
+    """Tell whether a folder has a shard, and of the length that its index says."""
+    try:
+        return (folder / shard.name).stat().st_size == shard.bytes
+    except OSError:
+        return False
 
 
 def write_index(path: Path, index: Index) -> None:
@@ -169,6 +215,10 @@ class ShardFiles:
     Args:
         corpus: The folder of shards.
         rows: The clips.
+
+    Raises:
+        CorpusError: Not all of their shards are in the folder, so that it need not be found out in the middle of an
+            epoch.
     """
 
     def __init__(self, corpus: ShardedCorpus, rows: Sequence[Row]) -> None:
@@ -178,6 +228,8 @@ class ShardFiles:
         self.size: NDArray[np.int64] = np.array([0 if each is None else each.bytes for each in found], np.int64)
         self.root, self.shards, self.mirror = corpus.root, corpus.index.shards, corpus.mirror
         self.mapped: OrderedDict[int, memoryview] = OrderedDict()
+        if self.mirror is None:
+            self._check_folder()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "mapped": OrderedDict()}  # another process maps them itself
@@ -200,10 +252,10 @@ class ShardFiles:
         try:
             data = self._map(number)[start : start + size]
         except (OSError, ValueError, CorpusError) as error:
-            reason = f"its shard cannot be read ({error}); write or fetch it again"
+            reason = f"its shard cannot be read ({error})"
             raise ClipError(key, self._path(number), reason) from error
         if len(data) < size:
-            raise ClipError(key, self._path(number), "its shard is cut off; delete the shard and write it again")
+            raise ClipError(key, self._path(number), "its shard is cut off; delete it, and write or fetch it again")
         return data
 
     def expect(self, shards: Sequence[int]) -> None:
@@ -215,7 +267,22 @@ class ShardFiles:
     @property
     def total(self) -> int:
         """Bytes of all shards that the clips lie in."""
-        return sum(self.shards[number].bytes for number in np.unique(self.shard[self.shard >= 0]))
+        return sum(shard.bytes for shard in self._own())
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest of them."""
+        return max((shard.bytes for shard in self._own()), default=0)
+
+    def _own(self) -> list[Shard]:
+        return [self.shards[number] for number in np.unique(self.shard[self.shard >= 0])]
+
+    def _check_folder(self) -> None:
+        if lost := [shard.name for shard in self._own() if not is_whole(self.root, shard)]:
+            raise CorpusError(
+                f"{self.root} lacks {len(lost)} shards, or they are cut off, {lost[0]} the first; copy it again, or "
+                "run its mmer shards command again"
+            )
 
     def _path(self, number: int) -> Path:
         return self.root / self.shards[number].name if self.mirror is None else self.mirror.path(self.shards[number])

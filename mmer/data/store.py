@@ -28,7 +28,7 @@ _MATTERS: Mapping[str, tuple[str, ...]] = {
     "audio": ("sample_rate",),
     "text": ("transcripts", "whisper_model"),
 }
-_URL = re.compile(r"[a-z][a-z0-9+]*://|local:")
+_URL = re.compile(r"(?i:[a-z][a-z0-9+]*://)|local:")
 _UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f]|^\.')
 
 
@@ -77,6 +77,11 @@ class PreparedCorpus:
         if settings is None or not manifest.is_file():
             raise CorpusError(f"{root} is not a prepared folder; make it with: mmer prepare CORPUS SOURCE {root}")
         return cls(root, tuple(row for _, row in read_rows(manifest, corpus="")), settings.config)
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return str(self.root)
 
     def skipped(self) -> list[str]:
         """Return why the preparation left clips out, a reason for each."""

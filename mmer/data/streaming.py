@@ -8,6 +8,7 @@ whoever asks, and a run goes on from a place as if it had not stopped.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,11 +18,11 @@ from numpy.typing import NDArray
 
 from mmer.config import ShardConfig
 from mmer.data.dataset import ClipDataset
-from mmer.data.samplers import Draw, DrawSampler, seed_sequence
+from mmer.data.samplers import Draw, DrawSampler, Share, seed_sequence
 from mmer.data.shards import ShardFiles
 from mmer.errors import ConfigError
 
-_REMOTE_WINDOW = 4.0  # 10^9 bytes
+_REMOTE_WINDOW = 4e9  # bytes
 
 
 class ShardSampler(DrawSampler):
@@ -32,30 +33,18 @@ class ShardSampler(DrawSampler):
 
     Args:
         dataset: The clips.
-        window: How many bytes of clips a window has, about.
-        seed: The run's seed.
-        batch_size: Clips that each process takes for a step.
-        processes: How many processes share an epoch.
-        rank: Which of them this is.
+        window: How many bytes of shards a window has, about.
+        share: Which of the draws are this process's.
     """
 
     own_clips = True
 
-    def __init__(
-        self,
-        dataset: ClipDataset,
-        window: float,
-        *,
-        seed: int = 0,
-        batch_size: int = 1,
-        processes: int = 1,
-        rank: int = 0,
-    ) -> None:
-        super().__init__(dataset, seed=seed, batch_size=batch_size, processes=processes, rank=rank)
+    def __init__(self, dataset: ClipDataset, window: float, share: Share = Share()) -> None:  # noqa: B008 - frozen
+        super().__init__(dataset, share=share)
         assert isinstance(dataset.files, ShardFiles), "only shards are read in windows"
         self.shard = dataset.files.shard
-        stored = dataset.files.size[self.shard >= 0]
-        mean = float(stored.mean()) if len(stored) else 1.0
+        stored = int((self.shard >= 0).sum())
+        mean = dataset.files.total / stored if stored else 1.0  # of what is fetched for a clip
         self.window = max(1, min(self.clips, int(window / mean)))
 
     @property
@@ -117,11 +106,7 @@ def build_sampler(
     dataset: ClipDataset,
     groups: NDArray[np.int64] | None,
     config: ShardConfig,
-    *,
-    seed: int = 0,
-    batch_size: int = 1,
-    processes: int = 1,
-    rank: int = 0,
+    share: Share = Share(),  # noqa: B008 - frozen
 ) -> DrawSampler:
     """Return what draws training clips: all of them at random where they are at hand, else window by window.
 
@@ -129,18 +114,15 @@ def build_sampler(
         dataset: The clips.
         groups: A number for what is balanced of each clip; None draws each once.
         config: How shards are read.
-        seed: The run's seed.
-        batch_size: Clips that each process takes for a step.
-        processes: How many processes share an epoch.
-        rank: Which of them this is.
+        share: Which of the draws are this process's.
 
     Raises:
-        ConfigError: Something is to be balanced and the clips do not fit in one window.
+        ConfigError: Something is to be balanced and the clips do not fit in one window, or the windows of this
+            machine's processes do not fit in the cache.
     """
-    window = _window(dataset, config)
-    place = {"seed": seed, "batch_size": batch_size, "processes": processes, "rank": rank}
+    window = _window(dataset, config, share.local)
     if window is None:
-        return DrawSampler(dataset, groups, **place)
+        return DrawSampler(dataset, groups, share)
     if groups is not None:
         assert isinstance(dataset.files, ShardFiles)
         raise ConfigError(
@@ -148,14 +130,52 @@ def build_sampler(
             f"{dataset.files.total / 1e9:.3g} GB are read in windows of {window / 1e9:.3g} GB; choose "
             "data.sampler=shuffled, or a larger data.shards.window_gb"
         )
-    return ShardSampler(dataset, window, **place)
+    return ShardSampler(dataset, window, share)
 
 
-def _window(dataset: ClipDataset, config: ShardConfig) -> float | None:
-    """Return how many bytes a window has, or None where there is but one."""
+def _window(dataset: ClipDataset, config: ShardConfig, local: int) -> float | None:
+    """Return how many bytes a window has, or None where there is but one.
+
+    Raises:
+        ConfigError: The cache cannot hold the windows of so many processes.
+    """
     files = dataset.files
     if not isinstance(files, ShardFiles) or (files.mirror is None and config.window_gb is None):
         return None
-    default = min(_REMOTE_WINDOW, config.cache_gb / 2)
-    window = 1e9 * (default if config.window_gb is None else config.window_gb)
+    most = _widest(files, config, local)
+    window = min(_REMOTE_WINDOW, most) if config.window_gb is None else 1e9 * config.window_gb
+    if window > most:
+        raise ConfigError(
+            f"data.shards.window_gb={config.window_gb} is too much: {_kept(local)} that window, the next one and two "
+            f"shards, and data.shards.cache_gb={config.cache_gb}; give that at least "
+            f"{_in_gb(2 * local * (window + files.longest))}, or make the window smaller"
+        )
     return window if window < files.total else None
+
+
+def _widest(files: ShardFiles, config: ShardConfig, local: int) -> float:
+    """Return how wide a window may be, so that two of each process of this machine stay in the cache.
+
+    Windows begin and end in the middle of shards, so that two that follow each other need two shards more.
+
+    Raises:
+        ConfigError: Not even three shards of each process would stay.
+    """
+    cache = 1e9 * config.cache_gb
+    if files.mirror is None or files.total <= cache:
+        return math.inf
+    if cache < 3 * local * files.longest:
+        raise ConfigError(
+            f"data.shards.cache_gb={config.cache_gb} is too little: {_kept(local)} three shards of up to "
+            f"{files.longest / 1e6:.3g} MB; give it at least {_in_gb(3.0 * local * files.longest)}"
+        )
+    return cache / local / 2 - files.longest
+
+
+def _kept(local: int) -> str:
+    return "a training keeps there" if local == 1 else f"each of the {local} processes of this machine keeps there"
+
+
+def _in_gb(size: float) -> float:
+    """Return a number of bytes in 10^9, rounded up to a million."""
+    return math.ceil(size / 1e6) / 1e3

@@ -9,14 +9,25 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mmer.atomic import replacing
 from mmer.corpora.manifest import Row, reading_order
+from mmer.data.alone import alone, is_taken
 from mmer.data.clip import PreparedClip
 from mmer.data.mirror import Shard
-from mmer.data.shards import INDEX, TABLES, Index, Place, read_index, read_places, write_index, write_places
+from mmer.data.shards import (
+    INDEX,
+    TABLES,
+    Index,
+    Place,
+    is_whole,
+    read_index,
+    read_places,
+    shard_name,
+    write_index,
+    write_places,
+)
 from mmer.data.store import PLACES, PreparedCorpus, clip_path, is_stored
 from mmer.errors import ClipError, CorpusError
 from mmer.media.files import file_hash
@@ -59,7 +70,7 @@ def write_shards(root: Path, output: Path, shard_bytes: int = 64_000_000, *, pro
     """Write a prepared folder as shards.
 
     The same clips make the same bytes. A writer that was killed goes on where it stopped: a shard appears whole or not
-    at all, and is written again if a clip of it is newer.
+    at all, and is written again if a clip of it is newer. So is a finished folder's that is missing or cut off.
 
     Args:
         root: The prepared folder.
@@ -75,19 +86,11 @@ def write_shards(root: Path, output: Path, shard_bytes: int = 64_000_000, *, pro
     plan = list(_plan(corpus, shard_bytes))
     places = {each.key: Place(number, each.offset, each.size) for number, shard in enumerate(plan) for each in shard}
     _check_output(root, output)
-    output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output / ".lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CorpusError(f"another process is writing to {output}; wait for it, or use another folder") from None
-    try:
-        begun = _begin(root, output, places)
-        if begun is not None:
-            return Written(len(corpus.rows), begun.shards, len(begun.shards))
-        return _write(corpus, output, plan, progress)
-    finally:
-        lock.release()
+    with alone(output, "writing to"):
+        before = _begin(root, output, places)
+        if before is not None and all(is_whole(output, shard) for shard in before.shards):
+            return Written(len(corpus.rows), before.shards, len(before.shards))
+        return _write(corpus, output, plan, before, progress)
 
 
 def _plan(corpus: PreparedCorpus, shard_bytes: int) -> Iterator[list[_Member]]:
@@ -127,28 +130,31 @@ def _header(name: str, size: int) -> bytes:
 def _check_output(root: Path, output: Path) -> None:
     if output.resolve() == root.resolve():
         raise CorpusError(f"{output} is the prepared folder itself; name another one for the shards")
-    others = output.exists() and (
-        not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir())
-    )
-    if others and not (output / PLACES).is_file():
+    if is_taken(output) and not (output / PLACES).is_file():
         raise CorpusError(f"{output} exists and holds no shards; choose an empty or a new folder")
 
 
 def _begin(root: Path, output: Path, places: Mapping[str, Place]) -> Index | None:
-    """Claim a folder for some clips, or return its index where it is finished and holds just what it would hold."""
+    """Claim a folder for some clips, or return its index where it is finished and is to hold just these."""
     finished = read_index(output / INDEX) if (output / INDEX).is_file() else None
     same = (output / PLACES).is_file() and _same(output / PLACES, places)
     if finished is not None:
         if same and all(finished.tables.get(name) == _checksum(root / name) for name in TABLES if name != PLACES):
+            _sweep(output)
             return finished
         raise CorpusError(f"{output} holds finished shards of other clips or sizes; delete it, or use another folder")
     if not same:
         for path in output.glob("shard-*.tar"):  # of an unfinished folder that was to hold something else
             path.unlink()
         write_places(output / PLACES, places)
-    for path in output.glob(".shard-*.tar"):
-        path.unlink(missing_ok=True)  # what a killed writer left; the lock says that no other is at work
+    _sweep(output)
     return None
+
+
+def _sweep(output: Path) -> None:
+    """Remove what a killed writer left; the lock says that no other is at work."""
+    for path in output.glob(".shard-*.tar"):
+        path.unlink(missing_ok=True)
 
 
 def _same(path: Path, places: Mapping[str, Place]) -> bool:
@@ -162,17 +168,23 @@ def _checksum(path: Path) -> str | None:
     return file_hash(path) if path.is_file() else None
 
 
-def _write(corpus: PreparedCorpus, output: Path, plan: Sequence[Sequence[_Member]], progress: bool) -> Written:
+def _write(
+    corpus: PreparedCorpus, output: Path, plan: Sequence[Sequence[_Member]], before: Index | None, progress: bool
+) -> Written:
+    """Write what is missing; what a finished folder promised of the rest, it must still be."""
+    promised = {} if before is None else {shard.name: shard for shard in before.shards}
     shards, kept = [], 0
     with tqdm(total=sum(map(len, plan)), desc="shards", unit="clip", disable=not progress) as bar:
         for number, members in enumerate(plan):
-            path = output / f"shard-{number:05d}.tar"
-            if _is_current(path, members):
+            path = output / shard_name(number)
+            shard = _describe(path) if _is_current(path, members) else None
+            if shard is not None and promised.get(shard.name, shard) == shard:
                 kept += 1
                 bar.update(len(members))
             else:
                 _write_shard(path, members, bar)
-            shards.append(Shard(path.name, path.stat().st_size, file_hash(path)))
+                shard = _describe(path)
+            shards.append(shard)
     for name in TABLES:
         if (corpus.root / name).is_file():
             with replacing(output / name) as temporary:
@@ -182,9 +194,13 @@ def _write(corpus: PreparedCorpus, output: Path, plan: Sequence[Sequence[_Member
     return Written(len(corpus.rows), tuple(shards), kept)
 
 
+def _describe(path: Path) -> Shard:
+    return Shard(path.name, path.stat().st_size, file_hash(path))
+
+
 def _is_current(path: Path, members: Sequence[_Member]) -> bool:
-    """Tell whether a shard was written after all of its clips: what it holds, ``clips.csv`` says."""
-    if not path.is_file():
+    """Tell whether a shard was written whole after all of its clips: what it holds, ``clips.csv`` says."""
+    if not path.is_file() or path.stat().st_size != members[-1].end + len(_END):
         return False
     written = path.stat().st_mtime_ns
     return all(member.path.stat().st_mtime_ns < written for member in members)

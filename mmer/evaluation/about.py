@@ -35,7 +35,7 @@ def describe_checkpoint(
         "trained_with": card.versions,
         "corpus": {
             **describe_corpora({row.corpus for row in chosen.rows}),
-            "root": str(corpus.root),
+            "root": corpus.name,
             "left_out": [{"reason": reason, "clips": clips} for reason, clips in chosen.left_out.items()],
         },
         "leaks": list(chosen.leaks),

@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 
 from mmer.calibration import Calibration, CalibrationMethod, log_probabilities
 from mmer.checkpoint import load_checkpoint, read_card
+from mmer.config import ShardConfig
 from mmer.errors import CheckpointError, ConfigError, SplitError
 from mmer.evaluation.evaluate import evaluate_checkpoint
 from mmer.evaluation.predictions import Predictions
@@ -50,6 +51,7 @@ def calibrate_checkpoint(
     checkpoint: Path,
     root: str | Path | None = None,
     *,
+    shards: ShardConfig = ShardConfig(),  # noqa: B008 - frozen
     method: CalibrationMethod = "temperature",
     precision: float | None = None,
     device: torch.device,
@@ -62,6 +64,7 @@ def calibrate_checkpoint(
     Args:
         checkpoint: The checkpoint; a calibration that it has already does not matter.
         root: The prepared folder or the shards; None takes the one it was trained on.
+        shards: How shards are read.
         method: Which correction.
         precision: Share of right answers that is wanted of those that are not withheld; None never abstains.
         device: Where the model runs.
@@ -87,6 +90,7 @@ def calibrate_checkpoint(
             checkpoint,
             root,
             "validation",
+            shards=shards,
             device=device,
             batch_size=batch_size,
             workers=workers,

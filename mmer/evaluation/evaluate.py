@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mmer.calibration import calibrated
 from mmer.checkpoint import Card, load_checkpoint, read_card, read_checkpoint
-from mmer.config import SplitConfig
+from mmer.config import ShardConfig, SplitConfig
 from mmer.corpora.manifest import Row
 from mmer.corpora.splits import Part
 from mmer.data.dataset import ClipDataset, make_layout
@@ -37,6 +37,7 @@ def evaluate_checkpoint(
     root: str | Path | None = None,
     part: Part = "test",
     *,
+    shards: ShardConfig = ShardConfig(),  # noqa: B008 - frozen
     name: str | None = None,
     split: SplitConfig | None = None,
     device: torch.device,
@@ -53,6 +54,7 @@ def evaluate_checkpoint(
         checkpoint: The checkpoint.
         root: The prepared folder or the shards; None takes the one it was trained on.
         part: Which part of the split to score.
+        shards: How shards are read.
         name: What the report calls it; None takes the name of its run.
         split: Another split than the checkpoint's own.
         device: Where the model runs.
@@ -73,9 +75,9 @@ def evaluate_checkpoint(
     model, card = read_checkpoint(checkpoint)
     card = replace(card, calibration=None) if raw else card
     degradations = choose_degradations(degrade, card.model.reads)
-    corpus = open_corpus(root or as_root(card.root))
+    corpus = open_corpus(root or as_root(card.root), shards)
     if differences := changes(card.prepare, corpus.config, card.model.reads):
-        raise CorpusError(f"{corpus.root} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
+        raise CorpusError(f"{corpus.name} is not prepared as the checkpoint's clips were: {differences}; prepare it so")
     chosen = select_clips(corpus, card, part, split)
 
     how: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers, "progress": progress}

@@ -88,7 +88,7 @@ def _check_labels(corpus: PreparedCorpus, rows: Sequence[Row], card: Card) -> No
     if strangers := known.strangers(row.label for row in rows if row.label is not None):
         dropped = f" (and leaves out {listed(known.dropped)})" if known.dropped else ""
         raise ConfigError(
-            f"{corpus.root} has the labels {listed(map(repr, strangers))}, and the checkpoint's are "
+            f"{corpus.name} has the labels {listed(map(repr, strangers))}, and the checkpoint's are "
             f"{', '.join(known.names)}{dropped}; score a corpus that has its labels"
         )
 

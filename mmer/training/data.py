@@ -21,6 +21,7 @@ from mmer.corpora.splits import Part, Split, make_split
 from mmer.data.dataset import ClipDataset, Padded, make_layout, settle_worker, usable_rows
 from mmer.data.loader import TrainLoader
 from mmer.data.mixing import Mixer
+from mmer.data.samplers import DrawSampler, Share
 from mmer.data.shards import open_corpus
 from mmer.data.store import as_root
 from mmer.data.streaming import build_sampler
@@ -86,8 +87,7 @@ class EmotionDataModule(L.LightningDataModule):
         """Processes that read clips for this one."""
         if self.wanted_workers is not None:
             return self.wanted_workers
-        share = (os.cpu_count() or 1) // (self.trainer.num_devices if self.trainer is not None else 1)
-        return min(8, max(share - 1, 0))
+        return min(8, max((os.cpu_count() or 1) // self._local - 1, 0))
 
     def setup(self, stage: str) -> None:
         """Open the folder and deal its speakers.
@@ -97,7 +97,7 @@ class EmotionDataModule(L.LightningDataModule):
             SplitError: The split would leak, or a part would be empty.
             ConfigError: A clip has no label, or one that the label set does not know; or speakers are to be balanced
                 and some clips have none; or the model reads precomputed streams that the folder does not have, or
-                that no training clip has.
+                that no training clip has; or shards cannot be read as the settings say.
         """
         self.corpus = open_corpus(self.root, self.shards)
         self._check_streams()
@@ -114,18 +114,16 @@ class EmotionDataModule(L.LightningDataModule):
         self._check_clips(stage)
         if stage == "fit":
             self._check_training(training)
+            self._draws()  # what it refuses is said before anything is fetched
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Training clips in random order; an incomplete last batch is left out unless it is the only one.
 
         The order, the changes and the mixing come from the run's seed, which is 0 without ``seed_everything``.
         """
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it, for all processes
-        place: dict[str, int] = {"batch_size": self.batch_size, "processes": self._processes, "rank": self._rank}
-        sampler = build_sampler(self.train, self.groups, self.shards, seed=seed, **place)
         if self.augment is not None and self.mixes:
-            self.mixer = Mixer(self.augment, seed, self._rank)
-        return TrainLoader(self.train, sampler=sampler, **self._reading())
+            self.mixer = Mixer(self.augment, self._seed, self._rank)
+        return TrainLoader(self.train, sampler=self._draws(), **self._reading())
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """Validation clips, each scored once whatever the number of processes; none without validation speakers."""
@@ -172,6 +170,14 @@ class EmotionDataModule(L.LightningDataModule):
                 "that have; prepare training clips with them, choose another split, or leave their streams out"
             )
 
+    def _draws(self) -> DrawSampler:
+        share = Share(self._seed, self.batch_size, self._processes, self._rank, self._local)
+        return build_sampler(self.train, self.groups, self.shards, share)
+
+    @property
+    def _seed(self) -> int:
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it, for all processes
+
     @property
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
@@ -179,6 +185,11 @@ class EmotionDataModule(L.LightningDataModule):
     @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def _local(self) -> int:
+        """How many of the processes run on this machine."""
+        return self.trainer.num_devices if self.trainer is not None else 1
 
     def _dataset(self, part: Part) -> ClipDataset:
         return ClipDataset(self.corpus, self.split.rows(self.rows, part), self.model, tokenizer=self.tokenizer)

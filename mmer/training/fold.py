@@ -15,6 +15,7 @@ import torch
 
 from mmer.atomic import replacing
 from mmer.checkpoint import write_calibration
+from mmer.config import ShardConfig
 from mmer.errors import ConfigError, CrossvalError, MmerError
 from mmer.evaluation.calibrate import calibrate_checkpoint
 from mmer.evaluation.evaluate import evaluate_checkpoint
@@ -44,7 +45,9 @@ def score_task(plan: Plan, task: Task, device: torch.device) -> None:
     checkpoint = task.folder / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise CrossvalError(f"the training left no {checkpoint}")
-    how: dict[str, Any] = {"device": device, "batch_size": plan.settings["data"]["batch_size"], "progress": False}
+    data = plan.settings["data"]
+    shards = ShardConfig(**data.get("shards", {}))
+    how: dict[str, Any] = {"shards": shards, "device": device, "batch_size": data["batch_size"], "progress": False}
     raw = None
     if plan.extras.calibrate != "none":
         raw = evaluate_checkpoint(checkpoint, raw=True, **how).predictions

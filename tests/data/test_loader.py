@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader, SequentialSampler
 
 from mmer.data.loader import TrainLoader
-from mmer.data.samplers import Draw, DrawSampler
+from mmer.data.samplers import Draw, DrawSampler, Share
 from mmer.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ class Clips(list[int]):
 
 def make_loader(batch_size: int, processes: int = 1, rank: int = 0, epoch: int = 2) -> TrainLoader:
     clips = Clips(range(19))
-    sampler = DrawSampler(clips, batch_size=batch_size, processes=processes, rank=rank)
+    sampler = DrawSampler(clips, share=Share(batch_size=batch_size, processes=processes, rank=rank))
     sampler.set_epoch(epoch)
     return TrainLoader(clips, batch_size=batch_size, sampler=sampler, collate_fn=list)
 

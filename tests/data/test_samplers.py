@@ -9,14 +9,14 @@ import pytest
 from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from mmer.data.samplers import Draw, DrawSampler
+from mmer.data.samplers import Draw, DrawSampler, Share
 
 CLASSES = np.array([0] * 30 + [1] * 8 + [2] * 2)
 MEMBERS = (range(30), range(30, 38), range(38, 40))
 
 
-def draws(count: int = 10, epoch: int = 0, **settings: object) -> list[Draw]:
-    sampler = DrawSampler(range(count), **settings)
+def draws(count: int = 10, epoch: int = 0, groups: np.ndarray | None = None, **share: int) -> list[Draw]:
+    sampler = DrawSampler(range(count), groups, Share(**share))
     sampler.set_epoch(epoch)
     drawn = list(sampler)
     assert len(drawn) == len(sampler)
@@ -59,8 +59,8 @@ def test_processes_of_a_shuffled_epoch_have_no_clip_in_common() -> None:
 @pytest.mark.parametrize("groups", [None, CLASSES])
 def test_the_same_clips_make_a_step_however_many_processes_take_them(groups: np.ndarray | None) -> None:
     """40 clips in steps of 12: the last 4 are left out, for one process as for three."""
-    alone = [draw.index for draw in DrawSampler(range(40), groups, batch_size=12)]
-    samplers = [DrawSampler(range(40), groups, batch_size=4, processes=3, rank=rank) for rank in range(3)]
+    alone = [draw.index for draw in DrawSampler(range(40), groups, Share(batch_size=12))]
+    samplers = [DrawSampler(range(40), groups, Share(batch_size=4, processes=3, rank=rank)) for rank in range(3)]
     parts = [[draw.index for draw in sampler] for sampler in samplers]
     assert len(alone) == 36
     for step in range(3):
@@ -75,7 +75,7 @@ def test_an_only_step_that_cannot_be_shared_evenly_repeats_as_few_clips_as_can_b
 
 
 def test_an_epoch_that_was_broken_off_goes_on_where_it_was() -> None:
-    sampler = DrawSampler(range(12), batch_size=2, processes=2, rank=1)
+    sampler = DrawSampler(range(12), share=Share(batch_size=2, processes=2, rank=1))
     sampler.set_epoch(3)
     whole = list(sampler)
     sampler.go_on(3, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -201,7 +202,9 @@ def test_a_killed_writer_goes_on_and_nothing_looks_finished_before(
     done = write_shards(prepared, output, SMALL, progress=False)
     assert done.kept == 2 and len(open_corpus(output).rows) == 21
     assert not list(output.glob(".shard*"))
+    index = (output / INDEX).stat()
     assert write_shards(prepared, output, SMALL, progress=False).kept == len(done.shards), "finished: nothing to do"
+    assert (output / INDEX).stat().st_ino == index.st_ino
 
 
 def test_a_clip_that_was_prepared_again_is_written_again(prepared: Path, tmp_path: Path) -> None:
@@ -220,6 +223,52 @@ def test_an_unfinished_folder_of_another_size_begins_anew(prepared: Path, tmp_pa
     (output / INDEX).unlink()
     done = write_shards(prepared, output, 200_000, progress=False)
     assert done.kept == 0 and len(list(output.glob("*.tar"))) == len(done.shards)
+
+
+def test_what_is_wrong_with_a_finished_folder_is_mended(prepared: Path, shards: Path, tmp_path: Path) -> None:
+    """A shard that is gone, one that is cut off, and, where one is written again, another that is not what it was."""
+    output = tmp_path / "shards"
+    shutil.copytree(shards, output)
+    paths = sorted(output.glob("*.tar"))
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:-600])
+    damaged = bytearray(paths[2].read_bytes())
+    damaged[-3000] ^= 1
+    paths[2].write_bytes(damaged)
+    done = write_shards(prepared, output, SMALL, progress=False)
+    assert done.kept == len(paths) - 3
+    names = [path.name for path in shards.iterdir() if path.name[0] != "."]
+    assert filecmp.cmpfiles(shards, output, names, shallow=False)[1:] == ([], [])
+
+
+def test_a_folder_of_shards_is_not_prepared_into(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a finished one nor one that is not."""
+    output = tmp_path / "shards"
+    shutil.copytree(shards, output)
+    (tmp_path / "words.csv").write_text("key,text,label\na,hello,happy\n")
+    line = f"mmer: error: {output} holds shards; prepare into another folder, and write shards from that: mmer shards\n"
+    for name in (INDEX, "prepare.json"):
+        (output / name).unlink()
+        before = sorted(output.iterdir())
+        assert main(["prepare", "table", str(tmp_path / "words.csv"), str(output)]) == 2
+        assert capsys.readouterr().err == line and sorted(output.iterdir()) == before
+
+
+def test_shards_are_not_written_into_a_prepared_folder_nor_to_a_url(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_prepared(tmp_path / "other", speakers=1, takes=1)
+    before = sorted(other.iterdir())
+    assert main(["shards", str(prepared), str(other)]) == 2
+    assert capsys.readouterr().err.endswith("other exists and holds no shards; choose an empty or a new folder\n")
+    assert sorted(other.iterdir()) == before
+    for command in (["shards", str(prepared), "s3://bucket/x"], ["prepare", "table", "films.csv", "s3://bucket/x"]):
+        with pytest.raises(SystemExit) as error:
+            main(command)
+        assert error.value.code == 2
+        assert "'s3://bucket/x' is a URL; name a folder, and copy that with" in capsys.readouterr().err
 
 
 def test_a_folder_of_other_things_is_refused(prepared: Path, shards: Path, tmp_path: Path) -> None:
@@ -266,7 +315,7 @@ def test_a_damaged_shard_is_a_clip_error_with_the_key(prepared: Path, tmp_path: 
     whole = path.read_bytes()
     path.write_bytes(bytes(len(whole)))
     with pytest.raises(
-        ClipError, match=rf"clip {key} \(.*{path.name}\): .* unreadable .*delete the shard and write it"
+        ClipError, match=rf"clip {key} \(.*{path.name}\): .* unreadable .*delete the shard, and write or"
     ):
         data[1]
     path.write_bytes(whole[: int(data.files.offset[1]) + 10])

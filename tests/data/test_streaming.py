@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import io
+import json
+import multiprocessing
+import os
 import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from torch.utils.data import DataLoader
 
 from mmer.config import ClipConfig, ModelConfig, PrepareConfig, ShardConfig, WaveCNNConfig
 from mmer.corpora.manifest import Row, write_manifest
+from mmer.data import mirror as mirroring
 from mmer.data.clip import PreparedClip
 from mmer.data.dataset import ClipDataset, make_layout
 from mmer.data.loader import TrainLoader
 from mmer.data.mirror import Mirror, Shard, _downloader
-from mmer.data.samplers import Draw, DrawSampler
+from mmer.data.samplers import Draw, DrawSampler, Share
 from mmer.data.shards import INDEX, Index, Place, ShardedCorpus, open_corpus, write_index, write_places
-from mmer.data.store import PLACES, clip_path, write_settings
+from mmer.data.store import PLACES, as_root, clip_path, write_settings
 from mmer.data.streaming import ShardSampler, build_sampler
 from mmer.errors import ClipError, ConfigError, CorpusError
 from mmer.media.files import file_hash
@@ -109,8 +115,7 @@ def make_loader(
     dataset: ClipDataset, rank: int = 0, *, ranks: int = RANKS, workers: int = 0, batch: int = BATCH, windows: int = 4
 ) -> TrainLoader:
     """The training loader of one of several ranks; an epoch has some windows."""
-    window = dataset.files.size.sum() / windows
-    sampler = ShardSampler(dataset, float(window), seed=1, batch_size=batch, processes=ranks, rank=rank)
+    sampler = ShardSampler(dataset, dataset.files.total / windows, Share(1, batch, ranks, rank))
     collate = Named if isinstance(dataset, Raw) else make_layout(VOICE, PrepareConfig()).collate
     return TrainLoader(dataset, sampler=sampler, batch_size=batch, num_workers=workers, collate_fn=collate)
 
@@ -126,14 +131,35 @@ def keys(loader: DataLoader, epoch: int, most: int | None = None) -> list[str]:
     return found
 
 
-def test_two_ranks_of_two_workers_see_each_of_ten_thousand_clips_once_an_epoch(ten_thousand: Path) -> None:
-    dataset = make_dataset(ten_thousand)
+def read_in_processes(reads: list[Callable[[], list[str]]]) -> list[list[str]]:
+    """What several processes read at the same time, each by one of some functions."""
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in reads]
+    begun = [
+        context.Process(target=lambda read=read, pipe=pipe: pipe[1].send(read()))
+        for read, pipe in zip(reads, pipes, strict=True)
+    ]
+    for process in begun:
+        process.start()
+    for _, ours in pipes:
+        ours.close()
+    found = [pipe.recv() for pipe, _ in pipes]
+    for process in begun:
+        process.join()
+    return found
+
+
+def test_two_ranks_of_two_workers_see_each_of_ten_thousand_clips_once_an_epoch(
+    ten_thousand: Path, tmp_path: Path
+) -> None:
+    """Of a URL, whose copies the processes of both ranks make at the same time."""
+    dataset = make_dataset(f"local:{ten_thousand}", ShardConfig(cache=str(tmp_path)))
     loaders = [make_loader(dataset, rank, workers=WORKERS) for rank in range(RANKS)]
-    parts = [keys(loader, 0) for loader in loaders]
+    parts = read_in_processes([lambda loader=loader: keys(loader, 0) for loader in loaders])
     assert [len(part) for part in parts] == [CLIPS // RANKS] * RANKS
-    assert len({*parts[0], *parts[1]}) == CLIPS, "none is missing, so none is there twice"
-    following = [keys(loader, 1) for loader in loaders]
-    assert len({*following[0], *following[1]}) == CLIPS
+    assert {*parts[0], *parts[1]} == {*dataset.keys}, "none is missing, so none is there twice"
+    following = [[dataset.keys[draw.index] for draw in _epoch(loader.sampler, 1)] for loader in loaders]
+    assert {*following[0], *following[1]} == {*dataset.keys}
     assert following[0] != parts[0] and set(following[0]) != set(parts[0]), "dealt anew"
 
 
@@ -182,14 +208,11 @@ def test_a_window_needs_few_shards_and_fetches_those_of_the_next_meanwhile(ten_t
 
 
 def test_words_alone_are_strewn_over_the_epoch(few: Path) -> None:
-    model = replace(VOICE, streams=VOICE.streams)
-    corpus = open_corpus(few)
-    dataset = ClipDataset(corpus, corpus.rows, model)
-    sampler = ShardSampler(dataset, 1.0, seed=1)
-    order = [draw.index for draw in _epoch(sampler, 0)]
+    dataset = make_dataset(few)
+    order = [draw.index for draw in _epoch(ShardSampler(dataset, 1.0, Share(1)), 0)]
     assert sorted(order) == list(range(252))
     places = [place for place, index in enumerate(order) if dataset.files.shard[index] < 0]
-    assert len(places) == 12 and max(places) - min(places) > 60
+    assert len(places) == 12 and len({place // 42 for place in places}) > 3, "in most sixths of it"
 
 
 def test_an_epoch_that_is_not_whole_steps_leaves_out_the_rest(few: Path) -> None:
@@ -200,10 +223,10 @@ def test_an_epoch_that_is_not_whole_steps_leaves_out_the_rest(few: Path) -> None
 
 def test_shards_at_hand_are_drawn_as_a_prepared_folder_is(few: Path) -> None:
     dataset = make_dataset(few)
-    sampler = build_sampler(dataset, None, ShardConfig(), seed=5)
+    sampler = build_sampler(dataset, None, ShardConfig(), Share(5))
     assert type(sampler) is DrawSampler
-    assert _epoch(sampler, 1) == _epoch(DrawSampler(range(252), seed=5), 1)
-    assert isinstance(build_sampler(dataset, None, ShardConfig(window_gb=1e-5), seed=5), ShardSampler)
+    assert _epoch(sampler, 1) == _epoch(DrawSampler(range(252), share=Share(5)), 1)
+    assert isinstance(build_sampler(dataset, None, ShardConfig(window_gb=1e-5), Share(5)), ShardSampler)
 
 
 def test_balancing_over_windows_is_refused(few: Path) -> None:
@@ -215,20 +238,71 @@ def test_balancing_over_windows_is_refused(few: Path) -> None:
     assert balanced.members is not None, "where all fits in one window it is as ever"
 
 
-def test_a_window_larger_than_half_of_the_cache_is_refused() -> None:
-    for config in ({"window_gb": 30.0}, {"window_gb": 0.0}, {"cache_gb": 0.0}):
-        with pytest.raises(ConfigError, match=r"data.shards.cache_gb=.* and at most half of it"):
-            ShardConfig(**config)
+@pytest.mark.parametrize("setting", ["cache_gb", "window_gb"])
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_size_that_is_none_is_refused(setting: str, size: float) -> None:
+    with pytest.raises(ConfigError, match=rf"data.shards.{setting}={size} must be a positive number, in 10\^9 bytes"):
+        ShardConfig(**{setting: size})
 
 
 def copied(few: Path, cache: Path, gb: float = 1.0) -> tuple[str, ShardConfig]:
     return f"local:{few}", ShardConfig(cache=str(cache), cache_gb=gb)
 
 
+def in_shards(few: Path, shards: float) -> float:
+    """So many shards in 10^9 bytes; all of them are as long."""
+    return shards * next(few.glob("*.tar")).stat().st_size / 1e9
+
+
+def bounded(few: Path, cache: float, window: float | None = None) -> ShardConfig:
+    return ShardConfig(cache_gb=in_shards(few, cache), window_gb=None if window is None else in_shards(few, window))
+
+
+@pytest.mark.parametrize("local", [1, 2, 3])
+def test_the_windows_of_all_processes_of_a_machine_fit_in_its_cache(few: Path, tmp_path: Path, local: int) -> None:
+    dataset = make_dataset(*copied(few, tmp_path))
+    needed, windows = [], set()
+    for rank in range(local):
+        sampler = build_sampler(dataset, None, bounded(few, 11), Share(1, 6, local, rank, local))
+        for epoch in range(5):
+            shard = dataset.files.shard[[draw.index for draw in _epoch(sampler, epoch)]]
+            parts = [shard[start : start + 2 * sampler.window] for start in range(0, len(shard), sampler.window)]
+            needed.append(max(len(set(part[part >= 0])) for part in parts))
+        windows.add(sampler.window)
+    assert local * max(needed) <= 11 < 2 * local * max(needed), "and most of it is used"
+    assert len(windows) == 1
+
+
+def test_a_cache_without_room_for_three_shards_of_every_process_is_refused(few: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(*copied(few, tmp_path))
+    build_sampler(dataset, None, bounded(few, 9.1), Share(local=3))
+    line = r"data.shards.cache_gb=.* is too little: each of the 3 processes of this machine keeps there three shards"
+    with pytest.raises(ConfigError, match=rf"{line} of up to 0.0\d* MB; give it at least 0.001$"):
+        build_sampler(dataset, None, bounded(few, 8.9), Share(local=3))
+    with pytest.raises(ConfigError, match=r"is too little: a training keeps there three shards"):
+        build_sampler(dataset, None, bounded(few, 2.9))
+
+
+def test_a_window_that_is_too_wide_for_the_processes_of_a_machine_is_refused(few: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(*copied(few, tmp_path))
+    build_sampler(dataset, None, bounded(few, 10.1, 1.5), Share(local=2))
+    line = r"data.shards.window_gb=.* is too much: each of the 2 processes of this machine keeps there that window"
+    with pytest.raises(ConfigError, match=rf"{line}, the next one and two shards, and data.shards.cache_gb=.*; give"):
+        build_sampler(dataset, None, bounded(few, 9.9, 1.5), Share(local=2))
+    with pytest.raises(ConfigError, match="is too much: a training keeps there that window"):
+        build_sampler(dataset, None, bounded(few, 11, 13))
+
+
+def test_what_fits_in_the_cache_as_a_whole_may_have_any_window(few: Path, tmp_path: Path) -> None:
+    near, far = make_dataset(few), make_dataset(*copied(few, tmp_path))
+    assert isinstance(build_sampler(far, None, bounded(few, 12, 11), Share(local=8)), ShardSampler)
+    assert isinstance(build_sampler(near, None, bounded(few, 1, 11), Share(local=8)), ShardSampler), "no copies"
+
+
 def test_a_url_is_copied_as_far_as_it_is_read(few: Path, tmp_path: Path) -> None:
     url, config = copied(few, tmp_path)
     corpus = open_corpus(url, config)
-    assert isinstance(corpus, ShardedCorpus) and corpus.root.parent == tmp_path
+    assert isinstance(corpus, ShardedCorpus) and corpus.root.parent == tmp_path and corpus.name == url
     assert {path.name for path in corpus.root.iterdir() if path.name[0] != "."} == {
         INDEX, PLACES, "manifest.csv", "prepare.json",
     }  # fmt: skip
@@ -238,23 +312,100 @@ def test_a_url_is_copied_as_far_as_it_is_read(few: Path, tmp_path: Path) -> None
     assert {path.name for path in corpus.root.glob("*.tar")} == {
         mirror.path(corpus.index.shards[i]).name for i in (4, 5)
     }
-    shutil.copytree(few, tmp_path / "far")
-    assert list(corpus.root.glob("part-*")) == []
 
 
-def test_workers_of_two_ranks_share_the_copies(few: Path, tmp_path: Path) -> None:
-    dataset = make_dataset(*copied(few, tmp_path))
-    found = [keys(make_loader(dataset, rank, workers=2, batch=6), 0) for rank in range(2)]
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Counter[str]]:
+    """How often each file was fetched, by whatever process."""
+    log = tmp_path / "fetched.txt"
+    log.touch()
+
+    def note(url: str, path: Path, download: Any = mirroring._download) -> None:
+        with log.open("a") as file:
+            file.write(f"{url.rpartition('/')[2]}\n")
+        download(url, path)
+
+    monkeypatch.setattr(mirroring, "_download", note)
+    return lambda: Counter(log.read_text().split())
+
+
+def test_workers_of_two_ranks_share_the_copies(few: Path, tmp_path: Path, fetched: Callable[[], Counter[str]]) -> None:
+    dataset = make_dataset(*copied(few, tmp_path / "cache"))
+    loaders = [make_loader(dataset, rank, workers=2, batch=6) for rank in range(2)]
+    found = read_in_processes([lambda loader=loader: keys(loader, 0) for loader in loaders])
     assert len({*found[0], *found[1]}) == 252
-    assert len(list(dataset.files.root.glob("*.tar"))) == 12
+    shards = {name: count for name, count in fetched().items() if name.endswith(".tar")}
+    assert shards == {path.name: 1 for path in few.glob("*.tar")}
 
 
-def test_the_oldest_copies_make_room(few: Path, tmp_path: Path) -> None:
-    shard = next(few.glob("*.tar")).stat().st_size
-    dataset = make_dataset(*copied(few, tmp_path, gb=3.5 * shard / 1e9))
+def test_what_was_opened_longest_ago_makes_room(few: Path, tmp_path: Path) -> None:
+    files = make_dataset(*copied(few, tmp_path, in_shards(few, 3.5))).files
+    paths = [files.mirror.path(shard) for shard in files.shards]
+    for number in (0, 1, 2):
+        files.mirror.open(files.shards[number]).close()
+        os.utime(paths[number], (number, number))
+    before = time.time()
+    files.mirror.open(files.shards[0]).close()
+    assert paths[0].stat().st_mtime > before - 1
+    files.mirror.open(files.shards[3]).close()
+    assert [path.is_file() for path in paths[:4]] == [True, False, True, True]
+    files.mirror.open(files.shards[1]).close()
+    assert [path.is_file() for path in paths[:4]] == [True, True, False, True], "what was removed is fetched again"
+
+
+def test_a_copy_of_one_shard_is_kept_however_small_the_cache(few: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(*copied(few, tmp_path, in_shards(few, 0.5)))
     loader = make_loader(dataset, ranks=1, batch=6)
-    assert len(set(keys(loader, 0))) == 252, "what was removed is fetched again"
-    assert len(list(dataset.files.root.glob("*.tar"))) == 3
+    assert len(set(keys(loader, 0))) == 252
+    assert len(list(dataset.files.root.glob("*.tar"))) == 1
+
+
+def test_a_copy_that_was_cut_off_is_fetched_again(few: Path, tmp_path: Path) -> None:
+    """As a loss of power leaves it."""
+    dataset = make_dataset(*copied(few, tmp_path))
+    assert dataset[0].key == "00-000"
+    path = dataset.files.mirror.path(dataset.files.shards[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:700])
+    dataset.files.mapped.clear()
+    assert dataset[0].key == "00-000" and path.read_bytes() == whole
+
+
+def test_downloads_of_killed_processes_are_swept_and_no_others(few: Path, tmp_path: Path) -> None:
+    url, config = copied(few, tmp_path)
+    root = open_corpus(url, config).root
+    for name in ("part-killed", "part-busy", "part-young"):
+        (root / name).mkdir()
+        (root / name / "file").write_text("half")
+    for name in ("part-killed", "part-busy"):
+        os.utime(root / name, (1, 1))
+    with FileLock(root / "part-busy/.lock"):
+        os.utime(root / "part-busy", (1, 1))
+        open_corpus(url, config)
+    assert {path.name for path in root.glob("part-*")} == {"part-busy", "part-young"}
+
+
+def test_a_full_disk_is_said_and_where(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(*copied(few, tmp_path))
+
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr("litdata.streaming.downloader.shutil.copy", full)
+    line = (
+        r"copy cannot be kept: .*part-.*: No space left on device; name a folder with more room, .* data.shards.cache"
+    )
+    with pytest.raises(ClipError, match=rf"clip 00-000 .*{line}"):
+        dataset[0]
+    assert not list(dataset.files.root.glob("part-*")), "and nothing half is left"
+    with pytest.raises(ConfigError, match=r"copies of local:.* cannot be kept: .*No space left on device"):
+        open_corpus(*copied(few, tmp_path))
+
+
+def test_a_cache_that_cannot_be_one_is_one_line(few: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be kept: .*file.*Not a directory; name a folder"):
+        open_corpus(*copied(few, tmp_path / "file"))
 
 
 @pytest.fixture
@@ -314,11 +465,16 @@ def test_what_is_expected_is_fetched_in_the_background(few: Path, tmp_path: Path
 def test_a_changed_corpus_is_fetched_anew(few: Path, tmp_path: Path) -> None:
     far = tmp_path / "far"
     shutil.copytree(few, far)
+    (far / "skipped.csv").write_text("key,path,reason\nbad,bad.mp4,no face\n")
+    index = json.loads((far / INDEX).read_text())
+    index["tables"]["skipped.csv"] = file_hash(far / "skipped.csv")
+    (far / INDEX).write_text(json.dumps(index))
     url, config = copied(far, tmp_path / "cache")
-    open_corpus(url, config)
+    assert open_corpus(url, config).skipped() == ["no face"]
     shutil.rmtree(far)
     write_tiny_shards(far, 24, 2, content=silence(tmp_path))
-    assert len(open_corpus(url, config).rows) == 24
+    again = open_corpus(url, config)
+    assert len(again.rows) == 24 and again.skipped() == []
 
 
 def test_a_copy_that_is_not_what_was_promised_is_refused(few: Path, tmp_path: Path) -> None:
@@ -339,12 +495,72 @@ def test_an_address_with_nothing_is_one_line(tmp_path: Path) -> None:
         open_corpus("local:/nowhere", ShardConfig(cache=str(tmp_path)))
 
 
-def test_an_unknown_kind_of_url_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.root=ftp://a/b cannot be fetched; URLs begin with s3://"):
-        open_corpus("ftp://a/b", ShardConfig(cache=str(tmp_path)))
+@pytest.mark.parametrize("url", ["ftp://a/b", "S3://a/b", "s3://"])
+def test_an_unknown_kind_of_url_is_one_line(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"data.root={url} cannot be fetched; URLs begin with s3://"):
+        open_corpus(as_root(url), ShardConfig(cache=str(tmp_path)))
+
+
+def test_a_store_whose_library_is_missing_names_it(tmp_path: Path) -> None:
+    line = r"to read gs://b/shards needs google-cloud-storage: pip install google-cloud-storage"
+    with pytest.raises(ConfigError, match=line):
+        open_corpus("gs://b/shards", ShardConfig(cache=str(tmp_path)))
 
 
 def test_without_litdata_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmer.data.mirror.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"to read s3://bucket/shards needs litdata: pip install 'mmer\[streaming\]'"):
         Mirror("s3://bucket/shards", tmp_path, 1)
+
+
+@pytest.mark.parametrize("url", ["s3://me:hush@bucket/shards", "azure://box/shards?sig=hush"])
+def test_a_url_with_a_password_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.root=\w+://... says who asks, .* leave that to what") as found:
+        open_corpus(url, ShardConfig(cache=str(tmp_path)))
+    assert "hush" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index["tables"].update({"../../outside": "0" * 64}), "its tables are"),
+        (lambda index: index["tables"].pop(PLACES), "its tables are"),
+        (lambda index: index["shards"][1].update(name="../shard-00001.tar"), "shard 1 is called '../shard-00001.tar'"),
+        (lambda index: index["shards"][1].update(sha256="../../x"), "a checksum is no SHA-256"),
+    ],
+)
+def test_an_index_that_names_other_files_is_refused(
+    few: Path, tmp_path: Path, change: Callable[[Any], object], said: str
+) -> None:
+    """What is fetched must not choose where it is written."""
+    far = tmp_path / "far"
+    shutil.copytree(few, far)
+    index = json.loads((far / INDEX).read_text())
+    change(index)
+    (far / INDEX).write_text(json.dumps(index))
+    for root in (far, f"local:{far}"):
+        with pytest.raises(CorpusError, match=rf"shards.json is damaged \({said}.*; write the shards again"):
+            open_corpus(root, ShardConfig(cache=str(tmp_path / "cache")))
+
+
+def test_an_index_and_a_table_that_do_not_fit_are_refused(few: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    shutil.copytree(few, far)
+    index = json.loads((far / INDEX).read_text())
+    index["shards"] = index["shards"][:3]
+    (far / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CorpusError, match=r"clips.csv and shards.json do not fit at clip 03-000; write the shards"):
+        open_corpus(far)
+
+
+def test_missing_shards_are_told_before_an_epoch_begins_and_those_of_others_do_not_matter(
+    few: Path, tmp_path: Path
+) -> None:
+    far = tmp_path / "few"
+    shutil.copytree(few, far)
+    (far / "shard-00000.tar").unlink()
+    (far / "shard-00003.tar").write_bytes(b"cut")
+    corpus = open_corpus(far)
+    with pytest.raises(CorpusError, match=r"few lacks 2 shards, or they are cut off, shard-00000.tar the first; copy"):
+        ClipDataset(corpus, corpus.rows, VOICE)
+    ClipDataset(corpus, [row for row in corpus.rows if row.speaker == "2"], VOICE)

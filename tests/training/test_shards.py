@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,16 +13,34 @@ import yaml
 from mmer.checkpoint import load_checkpoint, read_card
 from mmer.cli import evaluate
 from mmer.cli import main as mmer
+from mmer.config import ClipConfig, ModelConfig, ShardConfig, SplitConfig, WaveCNNConfig
+from mmer.data.shards import open_corpus
 from mmer.data.write_shards import write_shards
+from mmer.errors import ConfigError
 from mmer.training.cli import main
+from mmer.training.data import EmotionDataModule
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+VOICE = ModelConfig({"voice": WaveCNNConfig("wave_cnn", variant="tiny")}, clip=ClipConfig(seconds=0.4, frames=2))
 
 
 @pytest.fixture
 def shards(patchy_corpus: Path, tmp_path: Path) -> Path:
     write_shards(patchy_corpus, tmp_path / "shards", 60_000, progress=False)
     return tmp_path / "shards"
+
+
+def shards_of_the_tested(shards: Path) -> list[Path]:
+    corpus = open_corpus(shards)
+    return [
+        shards / corpus.index.shards[corpus.places[row.key].shard].name for row in corpus.rows if row.speaker == "6"
+    ]
+
+
+def corpus_of(config: Path) -> str:
+    found: str = yaml.safe_load(config.read_text())["data"]["root"]
+    return found
 
 
 def fit(config: Path, run: Path, *flags: str) -> Path:
@@ -47,13 +67,17 @@ def test_a_training_on_shards_is_the_training_on_the_folder(voice_config: Path, 
     far = fit(voice_config, tmp_path / "far", f"--data.root={shards}")
     assert history(near) == history(far), "losses and validation scores, to the last digit"
     assert equal(near, far)
-    scores = []
-    for root in ([], [f"--data.root={shards}"], [f"--data.root=local:{shards}"]):
+    scores, cache = [], ["--data.shards.cache", str(tmp_path / "cache")]
+    for root in (corpus_of(voice_config), str(shards), f"local:{shards}"):
         output = tmp_path / f"scores-{len(scores)}"
         flags = ["--checkpoint", str(near / "checkpoints/best.ckpt"), "--output", str(output), "--resamples", "10"]
-        assert evaluate([*flags, *root]) == 0
+        assert evaluate([*flags, "--data.root", root, *cache]) == 0
         scores.append((output / "predictions.csv").read_bytes())
+        (system,) = json.loads((output / "metrics.json").read_text())["systems"]
+        assert system["corpus"]["root"] == root, "as the user has called it"
     assert scores[0] == scores[1] == scores[2]
+    copies = {path.stat().st_size for path in (tmp_path / "cache").glob("*/*.tar")}
+    assert copies == {path.stat().st_size for path in shards_of_the_tested(shards)}
 
 
 def test_a_run_on_a_url_goes_on_in_the_middle_of_an_epoch(
@@ -80,6 +104,32 @@ def test_balancing_over_windows_is_one_line(
     flags = [f"--data.root={shards}", "--data.sampler=class_balanced", "--data.shards.window_gb=0.0001"]
     assert main(["fit", f"--config={voice_config}", *flags]) == 2
     assert "train.py: error: a balanced data.sampler draws from all training clips" in capsys.readouterr().err
+
+
+def test_a_cache_that_is_too_small_for_the_processes_of_a_machine_is_refused_before_anything_is_fetched(
+    shards: Path, tmp_path: Path
+) -> None:
+    """Lightning says how many there are: here 4 of 8."""
+    cache = ShardConfig(str(tmp_path / "cache"), 1.5 * max(path.stat().st_size for path in shards.glob("*.tar")) / 1e9)
+    split = SplitConfig("speakers", validation=(5,), test=("06",))
+    data = EmotionDataModule(VOICE, f"local:{shards}", split, shards=cache, batch_size=4)
+    data.trainer = SimpleNamespace(world_size=8, global_rank=3, num_devices=4)
+    with pytest.raises(ConfigError, match=r"cache_gb=.* is too little: each of the 4 processes of this machine keeps"):
+        data.setup("fit")
+    assert not list((tmp_path / "cache").glob("*/*.tar"))
+
+
+def test_a_cache_that_is_too_small_is_one_line_and_leaves_nothing(
+    voice_config: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--data.root=local:{shards}", f"--data.shards.cache={tmp_path / 'cache'}", "--data.shards.cache_gb=1e-5"]
+    assert main(["fit", f"--config={voice_config}", *flags]) == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("train.py: error: data.shards.cache_gb=1e-05 is too little: a training keeps there three shards")
+    )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
