@@ -204,6 +204,8 @@ def test_a_window_needs_few_shards_and_fetches_those_of_the_next_meanwhile(ten_t
             assert seen[-1] in here, "fetched before it is needed"
     for start in range(0, len(seen), sampler.window):
         assert len(set(seen[start : start + sampler.window])) <= 7, "50 shards in 10 windows, and two that are cut"
+    batches = [len(set(seen[start : start + BATCH])) for start in range(0, len(seen), BATCH)]
+    assert np.mean(batches) > 2, "the clips of a window are mixed: in the order of shards it would be one or two"
     assert len(here) <= 26, "a rank reads its own half of the shards, and one that both have a part of"
 
 
