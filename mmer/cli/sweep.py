@@ -25,7 +25,7 @@ from mmer.cli.parser import (
 from mmer.errors import ConfigError, SweepError
 
 if TYPE_CHECKING:  # they load optuna, and --help is quick
-    from mmer.training.sweep import SweepPlan
+    from mmer.training.sweep_plan import SweepPlan
 
 _SHOWN = 10  # trials in the table
 _MANY = 30  # complete trials from which importance can be believed
@@ -73,7 +73,7 @@ def _sweep(args: argparse.Namespace) -> int:
         return _report(args)
     from mmer.training.devices import check_device
     from mmer.training.study import name_storage
-    from mmer.training.sweep import make_plan
+    from mmer.training.sweep_plan import make_plan
 
     check_device(args.device)
     name_storage(args.storage)
@@ -110,8 +110,8 @@ def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from mmer.training.study import DEFINITION, JOURNAL, closing_storage, load_study, open_storage
-    from mmer.training.sweep import SweepPlan
     from mmer.training.sweep_file import read_sweep
+    from mmer.training.sweep_plan import SweepPlan
 
     if args.dry_run or args.overrides:
         raise ConfigError("--report shows what is found; leave --dry-run and flags out")

@@ -69,6 +69,12 @@ def alive(slots: Sequence[Slot]) -> list[Slot]:
     return [slot for slot in slots if slot.state != "gone"]
 
 
+def is_over(slots: Sequence[Slot], wanted: int, *, grid: bool) -> bool:
+    """Tell whether there is nothing left to do."""
+    finished = sum(slot.state == "finished" for slot in slots)
+    return finished >= wanted or (grid and all(slot.state in ("finished", "gone") for slot in slots))
+
+
 def judge(trials: Sequence[FrozenTrial], number: int, wanted: int, retries: int, *, grid: bool) -> End | None:
     """Return why a trial that has just begun is to be withdrawn; None where it may run.
 

@@ -25,9 +25,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mmer.errors import ConfigError, SweepError
+from mmer.training.domains import Choice, Domain, Plain
 from mmer.training.settings import name_differences
 from mmer.training.slots import SLOT
-from mmer.training.sweep_file import Choice, Domain, Halving, Method, Plain, Sweep
+from mmer.training.sweep_file import Halving, Method, Sweep
 
 Pruner = Literal["none", "median", "halving", "hyperband"]
 """When trials are ended early: never; where they are below the median of the others; where they are not among the best

@@ -18,10 +18,12 @@ from mmer import __version__
 from mmer.atomic import replacing
 from mmer.evaluation.report.parallel import Axis, Line, draw_parallel
 from mmer.evaluation.report.style import draw_png
+from mmer.training.course import better
+from mmer.training.domains import Choice, Domain, show_value
 from mmer.training.slots import END, find_slots, slot_of
 from mmer.training.study import WANTED, quietly
-from mmer.training.sweep import COMPLAINT, EPOCH, RUN, SweepPlan, better
-from mmer.training.sweep_file import Choice, Domain, show_value
+from mmer.training.sweep import COMPLAINT, EPOCH, RUN
+from mmer.training.sweep_plan import SweepPlan
 
 FORMAT = 1
 """Version of sweep.json."""

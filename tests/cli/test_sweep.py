@@ -15,6 +15,7 @@ import yaml
 
 from mmer.cli import main
 from mmer.training import sweep as sweeps
+from mmer.training import sweep_plan
 
 HERE = Path(__file__).parents[1] / "training"
 SWEEP: dict[str, Any] = {
@@ -48,8 +49,8 @@ def run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(sweeps, "_PAUSE", 0.02)
     monkeypatch.setattr(sweeps, "_ROUND", 0.05)
-    monkeypatch.setattr(sweeps, "read_several", lambda lines: [SETTINGS] * len(lines))
-    monkeypatch.setattr(sweeps, "_check_settings", lambda settings: None)
+    monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [SETTINGS] * len(lines))
+    monkeypatch.setattr(sweep_plan, "_check_settings", lambda settings: None)
     child = sweeps.Child
 
     def played(module: str, *args: Any) -> Any:

@@ -9,7 +9,8 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mmer.training.cli import main
-from mmer.training.sweep_file import read_sweep, show_value
+from mmer.training.domains import show_value
+from mmer.training.sweep_file import read_sweep
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmer.errors import ConfigError, SweepError
 from mmer.evaluation.training_log import read_log
+from mmer.training import claims, sweep_plan
 from mmer.training import study as studies
 from mmer.training import sweep as sweeps
 from mmer.training.child import Child
@@ -38,8 +39,9 @@ from mmer.training.devices import find_seats
 from mmer.training.settings import read_several
 from mmer.training.slots import END, SLOT, slot_of
 from mmer.training.study import closing_storage, load_study, make_pruner, name_storage, open_storage, open_study
-from mmer.training.sweep import COMPLAINT, EPOCH, RUN, SweepPlan, make_plan, run_trials
+from mmer.training.sweep import COMPLAINT, EPOCH, RUN, run_trials
 from mmer.training.sweep_file import Halving, read_sweep
+from mmer.training.sweep_plan import SweepPlan, make_plan
 from mmer.training.sweep_report import best_command, short_names, summarise, write_summary
 from mmer.training.understand import understand
 
@@ -62,8 +64,9 @@ import sys
 from pathlib import Path
 from mmer.training import sweep as sweeps
 from mmer.training.study import make_pruner, open_storage, open_study
-from mmer.training.sweep import SweepPlan, run_trials
+from mmer.training.sweep import run_trials
 from mmer.training.sweep_file import read_sweep
+from mmer.training.sweep_plan import SweepPlan
 
 sweeps._PAUSE, sweeps._ROUND = 0.05, 0.2
 file, folder, url, wanted, jobs = sys.argv[1:]
@@ -367,9 +370,10 @@ def test_whoever_comes_too_late_withdraws_his_trial(folder: Path, monkeypatch: p
     study, storage = begin(plan, folder)
     study.set_user_attr("trials", 1)
     worker = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
-    monkeypatch.setattr(sweeps, "alive", lambda slots: [])  # it has not yet seen that the others have begun all
+    seen = iter([[]])  # at first it has not seen that the others have begun all
+    monkeypatch.setattr(claims, "alive", lambda slots: next(seen, slots))
     study.ask()
-    assert worker._begin()
+    assert worker.claims.take() is None
     assert states(study) == ["running", "surplus"]
     assert worker.running == []
 
@@ -382,7 +386,7 @@ def test_a_trial_that_was_given_to_another_is_dropped(
     study, storage = begin(plan, folder)
     study.set_user_attr("trials", 1)
     worker = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
-    assert worker._begin()
+    worker._begin_others()
     study.tell(0, state=TrialState.FAIL)  # as others do that have not heard of it for long
     wait_for(lambda: worker._is_over(worker.running[0]))
     worker.leave()
@@ -399,7 +403,7 @@ def test_a_database_is_told_who_lives_where_no_folder_is_shared(
     study, storage = begin(plan, folder, url)
     study.set_user_attr("trials", 2)
     gone = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
-    assert gone._begin()
+    gone._begin_others()
     gone.running[0].child.process.wait(60)
     time.sleep(3.1)  # nobody looks after it; a database counts whole seconds
     study = run(plan, empty(tmp_path / "elsewhere"), 2, url=url)
@@ -643,7 +647,7 @@ def test_trials_that_leave_nothing_to_compare_are_refused_before_the_first(
 ) -> None:
     settings = {**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}
     settings[part] = {**settings[part], **change}
-    monkeypatch.setattr(sweeps, "read_several", lambda lines: [settings] * len(lines))
+    monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
     with pytest.raises(ConfigError, match=message):
         make_plan(write_file(folder), [])
 
@@ -657,7 +661,7 @@ def test_every_sample_is_checked_and_the_file_s_hyperband_is_halving(
         asked.extend(lines)
         return [{**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}] * len(lines)
 
-    monkeypatch.setattr(sweeps, "read_several", read)
+    monkeypatch.setattr(sweep_plan, "read_several", read)
     plan = make_plan(write_file(folder, early_terminate={"type": "hyperband", "min_iter": 2}), ["--trainer.x=1"])
     assert (plan.pruner, plan.epochs, plan.chance) == ("halving", 3, 1 / 8)
     assert [line[3:] for line in asked] == [

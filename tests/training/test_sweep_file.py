@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from mmer.errors import ConfigError
-from mmer.training.sweep_file import Choice, Halving, Span, Sweep, check_flags, read_sweep, show_value
+from mmer.training.domains import Choice, Span, show_value
+from mmer.training.sweep_file import Halving, Sweep, read_sweep
+from mmer.training.sweepable import check_flags
 
 GOOD: dict[str, Any] = {
     "program": "train.py",
@@ -223,7 +225,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_flags_that_undo_a_parameter_are_refused(tmp_path: Path) -> None:
-    sweep = read(tmp_path)
+    sweep = read(tmp_path).domains
     with pytest.raises(ConfigError, match=r"--model\.optim\.lr is a parameter of the sweep"):
         check_flags(["--model.optim.lr=1"], sweep)
     with pytest.raises(ConfigError, match="default_root_dir is not for a trial of a sweep: every trial has a folder"):
