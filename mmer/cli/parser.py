@@ -56,7 +56,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Take a request to end for a Ctrl-C: no child is left behind."""
+    """Take a request to end for a Ctrl-C: no child is left behind. :func:`run` says that the same command goes on."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise Terminated
@@ -87,9 +87,12 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     except OSError as error:  # a full disk, a folder that may not be written to
         print(f"{parser.prog}: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except Terminated:
+        print(f"{parser.prog}: ended by SIGTERM; the same command goes on", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
 
 
 def positive(text: str) -> int:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import shlex
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from mmer.atomic import replacing
 from mmer.cli.parser import (
     Parser,
-    Terminated,
     add_device,
     add_format,
     add_results,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:  # they load optuna, and --help is quick
 _SHOWN = 10  # trials in the table
 _MANY = 30  # complete trials from which importance can be believed
 _STUDY = "study.json"  # which study a folder is of
-_TERMINATED = 128 + 15
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -82,25 +82,22 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.dry_run:
         _show_plan(args, plan, wanted)
         return 0
-    try:
-        with ended_by_sigterm():
-            return _work(args, plan, wanted)
-    except Terminated:
-        print("mmer: ended by SIGTERM; the same command goes on", file=sys.stderr)
-        return _TERMINATED
+    with ended_by_sigterm():
+        return _work(args, plan, wanted)
 
 
 def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
-    from mmer.training.study import closing_storage, make_pruner, name_storage, open_storage, open_study
+    from mmer.training.study import closing_storage, name_storage, open_storage, open_study
     from mmer.training.sweep import run_trials
 
     name = args.study or plan.sweep.name
     own = {"study": name, "storage": name_storage(args.storage)}
     _check_mark(args, own)
-    pruner = make_pruner(plan.pruner, plan.sweep.halving, plan.epochs)
+    args.output.mkdir(parents=True, exist_ok=True)
     with closing_storage(open_storage(args.storage, args.output)) as storage:
-        study = open_study(storage, name, plan.sweep, pruner, plan.seed, plan.definition())
-        _mark(args, own)
+        with FileLock(args.output / ".lock"):  # of two that begin it at once, the second sees what the first wants
+            study = open_study(storage, name, plan)
+            _mark(args, own)
         run_trials(plan, study, storage, args.output, wanted=wanted, jobs=args.jobs, device=args.device)
         finished = _summarise(args, plan, study)
     if finished < wanted:
@@ -109,9 +106,9 @@ def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from mmer.training.study import DEFINITION, JOURNAL, closing_storage, load_study, open_storage
+    from mmer.training.study import DEFINITION, JOURNAL, closing_storage, load_study, name_storage, open_storage
     from mmer.training.sweep_file import read_sweep
-    from mmer.training.sweep_plan import SweepPlan
+    from mmer.training.sweep_plan import planned_before
 
     if args.dry_run or args.overrides:
         raise ConfigError("--report shows what is found; leave --dry-run and flags out")
@@ -119,13 +116,16 @@ def _report(args: argparse.Namespace) -> int:
     name = args.study or sweep.name
     if args.storage is None and not (args.output / JOURNAL).is_file():
         raise SweepError(f"{args.output} holds no study; begin one without --report, or name its --storage")
+    own = {"study": name, "storage": name_storage(args.storage)}
+    _check_mark(args, own)
     with closing_storage(open_storage(args.storage, args.output)) as storage:
         study = load_study(storage, name)
         held = study.user_attrs.get(DEFINITION)
         if held is None:
             raise SweepError(f"study {name} is not of mmer sweep; give another --study")
-        known = {key: held[key] for key in ("seed", "retries", "pruner", "settings")}
-        _summarise(args, SweepPlan(sweep, **known), study)
+        plan = planned_before(sweep, held, name)
+        _mark(args, own)
+        _summarise(args, plan, study)
     return 0
 
 
@@ -135,15 +135,19 @@ def _summarise(args: argparse.Namespace, plan: SweepPlan, study: Any) -> int:
     from mmer.training.sweep_report import summarise, write_summary
 
     place = name_storage(args.storage)
-    command = args.command if args.storage is None else args.command.replace(args.storage, place)
+    command = _without_password(args.command, args.storage, place)
     summary = summarise(plan, study, args.output, storage=place, command=command)
-    args.output.mkdir(parents=True, exist_ok=True)
     write_summary(plan, summary, args.output)
     if args.format == "json":
         print(json.dumps(summary, indent=2))
     else:
         print("\n".join(_lines(summary, args.output)))
     return int(summary["finished"])
+
+
+def _without_password(command: str, url: str | None, shown: str) -> str:
+    """Return a command with an address as it may be shown."""
+    return command if url is None else shlex.join(word.replace(url, shown) for word in shlex.split(command))
 
 
 def _wanted(args: argparse.Namespace, plan: SweepPlan) -> int:
@@ -165,9 +169,13 @@ def _check_mark(args: argparse.Namespace, own: Mapping[str, str]) -> None:
     """
     path = args.output / _STUDY
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            found = f"study {held['study']} of {held['storage']}"
+        except (ValueError, KeyError, TypeError) as error:
+            raise SweepError(f"{path} is not what mmer sweep writes; name another --output") from error
         if held != own:
-            raise SweepError(f"{args.output} holds study {held['study']} of {held['storage']}; name another --output")
+            raise SweepError(f"{args.output} holds {found}; name another --output")
         return
     inside = args.output.iterdir() if args.output.is_dir() else ()
     if strange := [each.name for each in inside if not each.name.startswith((".", "study.log"))]:

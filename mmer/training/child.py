@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from time import monotonic
 from types import MappingProxyType
 
 _LEASHED = "MMER_LEASHED"  # set where standard input is a pipe that the parent holds open as long as it lives
-_PATIENCE = 5.0  # seconds to end in, when asked to
 
 
 class Child:
@@ -48,16 +46,18 @@ class Child:
             )
 
     def poll(self) -> int | None:
-        """Return its exit code, None as long as it runs."""
+        """Return its exit code, None as long as it runs; where it failed, none of those that it started is left."""
         code = self.process.poll()
-        if code is not None and self.process.stdin is not None:
+        if code is not None and self.process.stdin is not None and not self.process.stdin.closed:
             self.process.stdin.close()
+            if code:
+                self.kill()
         return code
 
-    def demand(self, ending: signal.Signals) -> None:
-        """Tell it, and all that it has started, to end."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, ending)
+    def kill(self) -> None:
+        """End it and all that it has started, at once: nothing of it is kept. Its end is seen by :meth:`poll`."""
+        with suppress(ProcessLookupError, PermissionError):  # it is gone; all of it is, which is what macOS says
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def complaint(self) -> str:
         """Return in one line why it failed."""
@@ -68,14 +68,10 @@ class Child:
 
 
 def stop(children: Sequence[Child]) -> None:
-    """End processes: ask all of them first, and then do not ask."""
+    """End processes whose work begins anew, all of them at once, and wait until they are gone."""
     for child in children:
-        child.demand(signal.SIGTERM)
-    until = monotonic() + _PATIENCE
+        child.kill()
     for child in children:
-        with suppress(subprocess.TimeoutExpired):
-            child.process.wait(max(0.0, until - monotonic()))
-        child.demand(signal.SIGKILL)
         child.process.wait()
         child.poll()
 

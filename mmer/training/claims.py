@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from filelock import FileLock, Timeout
 from optuna.exceptions import UpdateFinishedTrialError
@@ -104,7 +105,7 @@ class Claims:
             return None
         for slot in slots:
             if slot.state == "dead":
-                self._study.enqueue_trial(slot.trials[-1].params, user_attrs={SLOT: slot.number})
+                self._study.enqueue_trial(_settings(slot.trials[-1]), user_attrs={SLOT: slot.number})
         queued = any(slot.state in ("waiting", "dead") for slot in slots)
         if not queued and (self._grid or len(alive(slots)) >= self.wanted):
             return None
@@ -138,3 +139,8 @@ class Claims:
     def _slots(self, trials: Sequence[FrozenTrial]) -> list[Slot]:
         self.wanted = int(self._study.user_attrs[WANTED])
         return find_slots(trials, self._plan.retries, grid=self._grid)
+
+
+def _settings(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's parameters, also of one that died before it had taken all of a point of a grid."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}

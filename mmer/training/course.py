@@ -38,7 +38,7 @@ class Course:
         """
         logs = list((self.folder / "logs").glob("version_*/metrics.csv"))
         size = sum(path.stat().st_size for path in logs)
-        if size == self._size or not (whole or all(map(_is_whole, logs))):
+        if not whole and (size == self._size or not all(map(_is_whole, logs))):
             return []
         self._size = size
         try:
@@ -55,6 +55,14 @@ class Course:
             self.best, self.epoch = value, epoch
         self.last = epoch
         return self.best
+
+    def is_named(self) -> bool:
+        """Tell whether the log has the metric, if only with values that are no numbers."""
+        logs = (self.folder / "logs").glob("version_*/metrics.csv")
+        return any(
+            self.metric in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].split(",")
+            for path in logs
+        )
 
     def logged(self) -> str:
         """Say what the training logged, where it was not the metric."""

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from mmer.corpora.manifest import listed
 from mmer.errors import ConfigError
 from mmer.training.checked import mapping, number, one_of, refuse_strangers
@@ -46,7 +48,7 @@ class Choice:
     values: tuple[Plain, ...]
 
     def __str__(self) -> str:
-        return f"one of {', '.join(map(show_value, self.values))}"
+        return f"one of {', '.join(map(_tell, self.values))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,11 @@ def ends(domain: Domain) -> Sequence[Plain]:
     if isinstance(domain, Choice):
         return domain.values
     return [round(domain.low), round(domain.high)] if domain.whole else [domain.low, domain.high]
+
+
+def _tell(value: Plain) -> str:
+    """Return a value as it can be told from all others: the word '1' is not the number."""
+    return repr(value) if isinstance(value, str) and not isinstance(yaml.safe_load(value), str) else show_value(value)
 
 
 def _domain(spec: Mapping[str, Any], where: str) -> Domain:

@@ -24,7 +24,7 @@ from mmer.evaluation.degrade import choose_degradations
 from mmer.evaluation.select import learned_from
 from mmer.training.child import share_threads
 from mmer.training.past import read_past
-from mmer.training.settings import name_differences, protocol_flags, read_settings
+from mmer.training.settings import comparable, name_differences, own_flags, protocol_flags, read_settings
 
 FORMAT = 1
 """Version of plan.json."""
@@ -233,6 +233,8 @@ def make_plan(
 def begin(folder: Path, plan: Plan) -> Plan:
     """Write a plan into a folder, or find the one that it holds, with seeds that are new added.
 
+    Settings that change no number are this process's own in what is returned, and not written over those of the folder.
+
     Raises:
         CrossvalError: The folder holds something else, or a cross-validation with other settings.
     """
@@ -247,12 +249,12 @@ def begin(folder: Path, plan: Plan) -> Plan:
         with replacing(folder / _PLAN) as temporary:
             plain = {"format": FORMAT, "plan": to_plain(merged)}
             temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    return merged
+    return replace(merged, settings=plan.settings)
 
 
 def merge(folder: Path, plan: Plan) -> Plan:
-    """Return a plan as :func:`begin` would write it, and write nothing."""
-    return _merge(folder, read_plan(folder), plan)
+    """Return a plan as :func:`begin` would, and write nothing."""
+    return replace(_merge(folder, read_plan(folder), plan), settings=plan.settings)
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -281,6 +283,7 @@ def train_flags(plan: Plan, task: Task) -> list[str]:
         f"--seed_everything={task.seed}",
         f"--data.split.fold={task.fold}",
         f"--trainer.default_root_dir={task.folder}",
+        *own_flags(plan.settings),
         "--trainer.enable_progress_bar=false",  # which would fill the task's log
         *(["--oracle"] if plan.extras.oracle else []),
     ]
@@ -331,16 +334,16 @@ def _merge(folder: Path, held: Plan | None, plan: Plan) -> Plan:
     """
     if held is None:
         return plan
-    if differences := name_differences(_compared(held), _compared(plan)):
+    before, now = comparable(held.settings, plan.settings)
+    if differences := name_differences({**_beside(held), **before}, {**_beside(plan), **now}):
         raise CrossvalError(
             f"{folder} holds a cross-validation with other settings: {differences}; give those, or name a new folder"
         )
     return replace(held, seeds=tuple(dict.fromkeys((*held.seeds, *plan.seeds))))
 
 
-def _compared(plan: Plan) -> dict[str, Any]:
-    """Return what two processes must agree on; how many workers read clips changes no number."""
+def _beside(plan: Plan) -> dict[str, Any]:
+    """Return what two processes must agree on beside the settings of their trainings."""
     plain = to_plain(plan)
-    del plain["settings"]["data"]["workers"]
     compared = {name: plain[name] for name in ("protocol", "extras", "prepare")}
-    return {**compared, "checksum of the clips": plain["clips"], **plain["settings"]}
+    return {**compared, "checksum of the clips": plain["clips"]}

@@ -6,13 +6,24 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from mmer.errors import ConfigError
 from mmer.training.child import complaint
+
+CHANGE_NO_NUMBER = (
+    *("trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("data.workers", "data.prefetch", "data.shards.cache", "keep", "save_every", "wandb", "wandb_clips"),
+)
+"""Settings that change no number, by their dotted names: processes that share a work need not agree on them.
+
+``data.shards.cache_gb`` is none of them, for the windows in which clips are shuffled are not larger than half of it.
+"""
 
 _OWN = {
     "--seed_everything": "mmer crossval has --seeds",
@@ -26,7 +37,7 @@ _OWN = {
     "--help": "see python train.py fit --help",
 }
 
-
+_TASKS = ("seed_everything", "overwrite", "oracle", "ckpt_path", "data.split.fold", "trainer.default_root_dir")
 _NAMED = 3  # how many settings a refusal names
 
 
@@ -49,20 +60,18 @@ def protocol_flags(protocol: str) -> list[str]:
 
 
 def read_settings(config: Path, flags: Sequence[str]) -> dict[str, Any]:
-    """Let ``train.py`` say what its settings would be, without those that differ from task to task."""
-    command = [sys.executable, "-m", "mmer.training", "fit", f"--config={config}", *flags, "--print_config"]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise ConfigError(complaint(done.stderr))
-    try:
-        settings = yaml.safe_load(done.stdout)
-    except yaml.YAMLError:
-        settings = None
-    if not isinstance(settings, dict) or "trainer" not in settings:
-        raise ConfigError("a flag behind -- is no setting of a training; see python train.py fit --help")
-    for name in ("seed_everything", "overwrite", "oracle", "ckpt_path"):
-        del settings[name]
-    del settings["data"]["split"]["fold"], settings["trainer"]["default_root_dir"]
+    """Let ``train.py`` say what its settings would be, without those that differ from task to task.
+
+    Raises:
+        ConfigError: There is a mistake in them.
+    """
+    (settings,) = read_several([["fit", f"--config={config}", *flags]])
+    for name in _TASKS:
+        *path, last = name.split(".")
+        place = settings
+        for part in path:
+            place = place[part]
+        del place[last]
     return settings
 
 
@@ -86,6 +95,29 @@ def read_several(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     return [dict(settings) for settings in found]
 
 
+def comparable(held: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that two trainings must agree on, by their dotted names.
+
+    A setting that the earlier training does not know, for an older version began it, has its default there.
+
+    Args:
+        held: The settings of the earlier training.
+        given: Those of the later one, as this version reads them.
+    """
+    before, now = _that_matter(held), _that_matter(given)
+    if new := now.keys() - before.keys():
+        with suppress(ConfigError):  # a setting that this version does not know: it is named as it is
+            filled = _that_matter(_read_again(held))
+            before |= {name: filled[name] for name in filled if name in new}
+    return before, now
+
+
+def own_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Return the flags of those settings that change no number, but for the run's folder: each process has its own."""
+    flat = {name: value for name, value in _flat(settings) if name in CHANGE_NO_NUMBER and name not in _TASKS}
+    return [f"--{name}={'null' if value is None else value}" for name, value in flat.items()]
+
+
 def name_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say by name in which settings two trainings differ; nothing where in none."""
     held, given = dict(_flat(before)), dict(_flat(now))
@@ -96,6 +128,18 @@ def name_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     ]
     more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
     return "; ".join(differences[:_NAMED]) + more
+
+
+def _that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _flat(settings) if name not in CHANGE_NO_NUMBER}
+
+
+def _read_again(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as this version has them, with those that are new at their defaults."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
+        return read_several([["fit", f"--config={path}"]])[0]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -26,13 +26,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmer.errors import ConfigError, SweepError
 from mmer.training.domains import Choice, Domain, Plain
-from mmer.training.settings import name_differences
 from mmer.training.slots import SLOT
-from mmer.training.sweep_file import Halving, Method, Sweep
-
-Pruner = Literal["none", "median", "halving", "hyperband"]
-"""When trials are ended early: never; where they are below the median of the others; where they are not among the best
-after so many epochs; the same with several such ladders, among which trials are dealt."""
+from mmer.training.sweep_file import Halving, Method, Pruner, Sweep
+from mmer.training.sweep_plan import SweepPlan
 
 DEFINITION = "definition"
 """Attribute of a study: what all who work on it must agree on."""
@@ -189,18 +185,13 @@ def closing_storage(storage: BaseStorage) -> Iterator[BaseStorage]:
             storage.engine.dispose()
 
 
-def open_study(
-    storage: BaseStorage, name: str, sweep: Sweep, pruner: BasePruner, seed: int, definition: Mapping[str, Any]
-) -> Study:
-    """Begin a study, or find the one of that name.
+def open_study(storage: BaseStorage, name: str, plan: SweepPlan) -> Study:
+    """Begin the study of a sweep, or find the one of that name.
 
     Args:
         storage: Where.
         name: What it is called.
-        sweep: What is swept.
-        pruner: When trials are ended early.
-        seed: Of what is drawn.
-        definition: What all who work on it must agree on.
+        plan: The sweep; all who work on it must agree on it.
 
     Raises:
         SweepError: It is another's.
@@ -208,17 +199,17 @@ def open_study(
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        direction=sweep.goal,
-        sampler=SeededSampler(sweep.method, seed),
-        pruner=pruner,
+        direction=plan.sweep.goal,
+        sampler=SeededSampler(plan.sweep.method, plan.seed),
+        pruner=make_pruner(plan.pruner, plan.sweep.halving, plan.epochs),
         load_if_exists=True,
     )
     held = study.user_attrs.get(DEFINITION)
     if held is None:
         if study.get_trials(deepcopy=False):
             raise SweepError(f"study {name} is not of mmer sweep; give another --study")
-        study.set_user_attr(DEFINITION, dict(definition))
-    elif differences := name_differences(held, definition):
+        study.set_user_attr(DEFINITION, plan.definition())
+    elif differences := plan.differences(held):
         raise SweepError(
             f"study {name} was begun with other settings: {differences}; give those, or another --study and --output"
         )

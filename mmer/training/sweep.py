@@ -49,12 +49,14 @@ _SIGNALLED = range(129, 128 + SIGRTMAX + 1)  # how shells and handlers say that 
 
 @dataclass(slots=True)
 class _Job:
-    """A trial at work: the child that trains it, and how it goes."""
+    """A trial at work: the child that trains it, and how it goes; whether it is ended early, or is another's by now."""
 
     trial: Trial
     child: Child
     course: Course
     seat: int
+    pruned: bool = False
+    lost: bool = False
 
 
 def run_trials(
@@ -134,11 +136,15 @@ class _Worker:
         return bool(self.running) or not self.claims.over
 
     def leave(self) -> None:
-        """End what still runs; others try it again."""
+        """End what still runs; it begins anew as another trial, so nothing of it is kept."""
         stop([job.child for job in self.running])
         for job in self.running:
-            with suppress(StorageInternalError):
-                self.claims.fail(job.trial, "interrupted")
+            _drop_checkpoints(job.course.folder)
+            with suppress(StorageInternalError, UpdateFinishedTrialError, OSError):
+                if job.pruned:
+                    self._finish(job, TrialState.PRUNED)
+                else:
+                    self.claims.fail(job.trial, "interrupted")
             self.claims.drop(job.trial.number)
         self.running = []
 
@@ -171,34 +177,51 @@ class _Worker:
         self.running.append(_Job(trial, child, Course(folder, self.plan.sweep.metric, self.plan.sweep.goal), seat))
 
     def _is_over(self, job: _Job) -> bool:
-        """Look at a trial: tell what is new of it, and end it where it should; True where it has ended."""
+        """Look at a trial: tell what is new of it, and end it where it should; True where it has ended.
+
+        One that is ended early is killed, for nothing of it is kept, and over at a later look: nobody waits for it.
+        """
         code = job.child.poll()
+        if job.lost:
+            return code is not None
         try:
-            pruned = self._tell_epochs(job, done=code is not None)
-            if pruned:
-                stop([job.child])
-                self._finish(job, TrialState.PRUNED)
-            elif code == 0:
-                self._finish(job, TrialState.COMPLETE)
-            elif code is not None and any(job.course.folder.glob("nonfinite*.json")):
-                self._print(f"trial {job.trial.number} ended early: {job.child.complaint()}")
-                self._finish(job, TrialState.PRUNED)
-            elif code is not None:
-                self._say_failure(job, code)
+            if code == 0:
+                job.pruned = False  # it was quicker
+            if not job.pruned and self._tell_epochs(job, done=code is not None):
+                job.pruned = True
+                job.child.kill()
+            if code is not None:
+                self._conclude(job, code)
         except UpdateFinishedTrialError:  # the others have not heard of us for long, and have given it to somebody
-            stop([job.child])
             self._print(f"trial {job.trial.number} was taken for dead and given to another; this one is dropped")
-            return True
-        return pruned or code is not None
+            job.lost = True
+            job.child.kill()
+        return code is not None
 
     def _tell_epochs(self, job: _Job, *, done: bool) -> bool:
         """Tell the study what each new epoch made of a trial: the best so far; True where it should end early."""
+        whole = self.plan.epochs_of(job.trial.params)
         for epoch, value in job.course.read(whole=done):
             job.trial.report(job.course.add(epoch, value), epoch + 1)
-            last = done or (self.plan.epochs is not None and epoch + 1 >= self.plan.epochs)
+            last = done or (whole is not None and epoch + 1 >= whole)
             if not last and job.trial.should_prune():
                 return True
         return False
+
+    def _conclude(self, job: _Job, code: int) -> None:
+        """Tell the study how a training ended."""
+        if job.pruned:
+            self._finish(job, TrialState.PRUNED)
+        elif code == 0 and (job.course.best is not None or not job.course.is_named()):
+            self._finish(job, TrialState.COMPLETE)
+        elif code == 0:
+            self._print(f"trial {job.trial.number} ended with no {self.plan.sweep.metric} that is a number")
+            self._finish(job, TrialState.PRUNED)
+        elif any(job.course.folder.glob("nonfinite*.json")):
+            self._print(f"trial {job.trial.number} ended early: {job.child.complaint()}")
+            self._finish(job, TrialState.PRUNED)
+        else:
+            self._say_failure(job, code)
 
     def _finish(self, job: _Job, state: TrialState) -> None:
         """Tell the study what a trial was worth: its best epoch, whose checkpoint is kept."""
@@ -239,7 +262,7 @@ class _Worker:
             )
 
     def _say(self, job: _Job) -> str:
-        now, whole = job.course.last + 2, self.plan.epochs
+        now, whole = job.course.last + 2, self.plan.epochs_of(job.trial.params)
         epochs = str(now) if whole is None else f"{min(now, whole)}/{whole}"
         best = "" if job.course.best is None else f", {job.course.best:.3f}"
         return f"{job.trial.number}: epoch {epochs}{best}"

@@ -22,6 +22,10 @@ Method = Literal["grid", "random", "bayes"]
 Goal = Literal["maximize", "minimize"]
 """Which end of the metric is the good one."""
 
+Pruner = Literal["none", "median", "halving", "hyperband"]
+"""When trials are ended early: never; where they are below the median of the others; where they are not among the best
+after so many epochs; the same with several such ladders, among which trials are dealt."""
+
 _TOP = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
 _TOLD = ("name", "description", "project", "entity")  # what Weights & Biases alone wants to know
 _HALVING = ("type", "min_iter", "max_iter", "s", "eta", "strict")

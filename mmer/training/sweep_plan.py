@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mmer.config import ModelConfig, ShardConfig, SplitConfig
+from mmer.corpora.manifest import listed
 from mmer.corpora.splits import make_split
 from mmer.data.shards import open_corpus
 from mmer.data.store import as_root
-from mmer.errors import ConfigError
+from mmer.errors import ConfigError, SweepError
 from mmer.training.devices import device_flags
-from mmer.training.settings import read_several
-from mmer.training.study import Pruner
-from mmer.training.sweep_file import Sweep, read_sweep
+from mmer.training.domains import show_value
+from mmer.training.settings import comparable, name_differences, read_several
+from mmer.training.sweep_file import Pruner, Sweep, read_sweep
 from mmer.training.sweepable import check_flags
+
+_EPOCHS = "trainer.max_epochs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,13 @@ class SweepPlan:
 
     @property
     def epochs(self) -> int | None:
-        """How many epochs a trial lasts; None where the settings end it otherwise, or where it is swept."""
-        epochs = self.settings.get("trainer", {}).get("max_epochs")
-        swept = "trainer.max_epochs" in self.sweep.domains
-        return int(epochs) if epochs is not None and epochs > 0 and not swept else None
+        """How many epochs every trial lasts; None where the settings end it otherwise, or where it is swept."""
+        swept = {_EPOCHS, "trainer"} & self.sweep.domains.keys()
+        return None if swept else _count(self.settings.get("trainer", {}).get("max_epochs"))
+
+    def epochs_of(self, params: Mapping[str, Any]) -> int | None:
+        """Return how many epochs a trial lasts; None where nobody knows before its end."""
+        return _count(params[_EPOCHS]) if _EPOCHS in params else self.epochs
 
     @property
     def on_one_device(self) -> bool:
@@ -65,26 +71,59 @@ class SweepPlan:
         return 1 / len(model.label_set.names)
 
     def definition(self) -> dict[str, Any]:
-        """Return what two processes must agree on; how many workers read clips changes no number."""
-        sweep = asdict(self.sweep)
-        parameters = {name: str(domain) for name, domain in self.sweep.domains.items()}
-        settings = json.loads(json.dumps(self.settings))
-        for part, name in (("trainer", "default_root_dir"), ("data", "workers")):
-            settings.get(part, {}).pop(name, None)
-        kept = {name: sweep[name] for name in ("method", "metric", "goal", "fixed", "halving")}
+        """Return what two processes must agree on, as a study keeps it."""
         return {
-            **kept,
-            "parameters": parameters,
+            **describe(self.sweep),
+            "halving": None if self.sweep.halving is None else asdict(self.sweep.halving),
             "seed": self.seed,
             "retries": self.retries,
             "pruner": self.pruner,
-            "settings": settings,
+            "settings": self.settings,
         }
+
+    def differences(self, held: Mapping[str, Any]) -> str:
+        """Say by name in what this plan makes other trials than the one by which a study was begun.
+
+        Args:
+            held: That one's definition; what it lacks, as an older version's, has its default.
+        """
+        now = self.definition()
+        begun = {**SweepPlan(self.sweep).definition(), "settings": {}, **held}
+        before, settings = comparable(begun["settings"], self.settings)
+        return name_differences({**begun, "settings": before}, {**now, "settings": settings})
 
     def flags(self, params: dict[str, Any], device: str) -> list[str]:
         """Return the flags of a trial, but for its folder."""
         alone = ["--trainer.devices=1"] if device == "auto" and self.on_one_device else []  # whatever else is there
         return [*self.sweep.flags(params), *device_flags(device), *alone, *self.overrides]
+
+
+def describe(sweep: Sweep) -> dict[str, Any]:
+    """Return what makes two sweeps the same, whoever trains their trials."""
+    parameters = {name: str(domain) for name, domain in sweep.domains.items()}
+    kept = {"method": sweep.method, "metric": sweep.metric, "goal": sweep.goal, "fixed": sweep.fixed}
+    return {**kept, "parameters": parameters}
+
+
+def planned_before(sweep: Sweep, held: Mapping[str, Any], study: str) -> SweepPlan:
+    """Return the plan by which a study was begun.
+
+    Args:
+        sweep: The file, as it is now.
+        held: The study's definition.
+        study: Its name.
+
+    Raises:
+        SweepError: The file is another sweep by now.
+    """
+    now = describe(sweep)
+    if differences := name_differences({name: held.get(name) for name in now}, now):
+        raise SweepError(
+            f"study {study} was begun with another sweep than this file: {differences}; give the file as it was, or "
+            "the --study that it began"
+        )
+    known = {name: held[name] for name in ("seed", "retries", "pruner", "settings") if name in held}
+    return SweepPlan(sweep, **known)
 
 
 def make_plan(
@@ -104,11 +143,41 @@ def make_plan(
     """
     sweep = read_sweep(file)
     check_flags(overrides, (*sweep.domains, *sweep.fixed))
-    found = read_several([[*sweep.flags(params), *overrides] for params in sweep.samples()])
+    samples = sweep.samples()
+    found = read_several([[*sweep.flags(params), *overrides] for params in samples])
     for settings in found:
         _check_settings(settings)
+    _check_reach(sweep, samples, found)
     ended: Pruner = "none" if sweep.halving is None else "halving"
     return SweepPlan(sweep, tuple(overrides), seed, retries, pruner or ended, found[0])
+
+
+def _count(epochs: Any) -> int | None:
+    """Return a number of epochs; Lightning writes an endless training as -1."""
+    return int(epochs) if isinstance(epochs, int) and epochs > 0 else None
+
+
+def _check_reach(sweep: Sweep, samples: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a parameter that another flag undoes, as a config behind it, or a flag of all that it is a part of.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for name in sweep.domains:
+        given = {show_value(params[name]) for params in samples}
+        read = {json.dumps(_look_up(settings, name), sort_keys=True) for settings in found}
+        if len(read) < len(given) and read != {"null"}:
+            raise ConfigError(
+                f"parameters.{name} does not reach the training: {listed(given)} make {listed(read)} of it; a flag "
+                "behind it, in the command or behind --, undoes it, or two of its values are the same"
+            )
+
+
+def _look_up(settings: Any, name: str) -> Any:
+    """Return a setting by its dotted name; None where there is none."""
+    for part in name.split("."):
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -9,29 +9,34 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import Any
 
 import yaml
 
 from mmer.training.cli import main
 
 
-def understand(lines: list[list[str]]) -> int:
-    """Print the settings of command lines and return an exit code."""
-    found = []
-    for line in lines:
-        shown = io.StringIO()
-        try:
-            with redirect_stdout(shown):
-                code = main([*line, "--print_config"])
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        if code != 0:
-            return code
-        found.append(yaml.safe_load(shown.getvalue()))
-    print(json.dumps(found))
-    return 0
+def read_line(line: Sequence[str]) -> Any:
+    """Return the settings of a command line; None where a flag of it prints something else.
+
+    Raises:
+        SystemExit: It is a mistake, which is on standard error.
+    """
+    shown = io.StringIO()
+    try:
+        with redirect_stdout(shown):
+            code = main([*line, "--print_config"])
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    if code != 0:
+        raise SystemExit(code)
+    try:
+        return yaml.safe_load(shown.getvalue())
+    except yaml.YAMLError:  # a help
+        return None
 
 
 if __name__ == "__main__":
-    raise SystemExit(understand(json.load(sys.stdin)))
+    print(json.dumps([read_line(line) for line in json.load(sys.stdin)]))

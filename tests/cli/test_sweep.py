@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from mmer.cli import main
+from mmer.cli.sweep import _without_password as hide
 from mmer.training import sweep as sweeps
 from mmer.training import sweep_plan
 
@@ -133,6 +135,64 @@ def test_a_folder_is_of_one_study(run: Callable[..., int], tmp_path: Path, capsy
     assert "study quick was begun with other settings: seed was 0 and is 3; give those" in capsys.readouterr().err
     assert run("--trials", "2") == 0
     assert "quick: 2 of 2 trials finished" in capsys.readouterr().out
+
+
+def test_a_report_of_a_file_that_was_edited_says_what_differs(
+    run: Callable[..., int], file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--trials", "1") == 0
+    before = (tmp_path / "out/sweep.json").read_bytes()
+    lr, depth = SWEEP["parameters"].items()
+    other = ("model.label_smoothing", {"values": [0.0, 0.1]})
+    words = {"model.config.fusion.depth": {"values": ["1", "2"]}}
+    edits = {
+        "parameters.model.config.fusion.depth was 1 to 3, whole, in steps of 1 and is not there": {"parameters": [lr]},
+        "parameters.model.label_smoothing was not there and is one of 0.0, 0.1": {"parameters": [lr, depth, other]},
+        "parameters.model.config.fusion.depth was 1 to 3, whole, in steps of 1 and is one of '1', '2'": {
+            "parameters": [lr, *words.items()]
+        },
+        "metric was val/uar and is val/loss; goal was maximize and is minimize": {
+            "metric": {"name": "val/loss", "goal": "minimize"}
+        },
+        "method was random and is bayes": {"method": "bayes"},
+    }
+    for said, edit in edits.items():
+        changed = {name: dict(each) if name == "parameters" else each for name, each in edit.items()}
+        file.write_text(yaml.safe_dump({**SWEEP, **changed}, sort_keys=False))
+        capsys.readouterr()
+        assert run("--report") == 2
+        shown = capsys.readouterr().err
+        assert f"study quick was begun with another sweep than this file: {said}; give the file as it was" in shown
+        assert shown.count("\n") == 1
+    assert (tmp_path / "out/sweep.json").read_bytes() == before
+
+
+def test_a_report_leaves_the_folder_of_others_alone(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert run("--trials", "1", "--storage", url) == 0
+    elsewhere = ["--output", str(tmp_path / "elsewhere"), "--storage", url, "--report"]
+    assert run(*elsewhere) == run(*elsewhere) == 0
+    assert "quick: 1 of 1 trials finished" in capsys.readouterr().out
+    (tmp_path / "novels").mkdir()
+    (tmp_path / "novels/novel.txt").touch()
+    assert run("--output", str(tmp_path / "novels"), "--storage", url, "--report") == 2
+    assert "holds other things than a sweep, as novel.txt; name a new or an empty folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "novels").iterdir()] == ["novel.txt"]
+    (tmp_path / "out/study.json").write_text("{")
+    assert run("--report", "--storage", url) == 2
+    assert "study.json is not what mmer sweep writes; name another --output" in capsys.readouterr().err
+
+
+def test_a_password_is_not_written_whatever_it_is() -> None:
+    url = "postgresql+psycopg://me:it's $ecret@host/db"
+    command = hide(
+        shlex.join(["mmer", "sweep", "a b.yaml", "--storage", url]), url, "postgresql+psycopg://me:***@host/db"
+    )
+    assert shlex.split(command) == ["mmer", "sweep", "a b.yaml", "--storage", "postgresql+psycopg://me:***@host/db"]
+    assert hide(shlex.join(["mmer", f"--storage={url}"]), url, "x") == "mmer --storage=x"
+    assert hide("mmer sweep a.yaml", None, "study.log") == "mmer sweep a.yaml"
 
 
 def test_points_of_a_grid_that_cannot_be_trained_are_counted(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from mmer.corpora.manifest import Row, write_manifest
 from mmer.data.clip import PreparedClip
 from mmer.data.store import clip_path, write_settings
 from mmer.emotions import RAVDESS8
+from mmer.errors import ConfigError
 from mmer.media.jpeg import encode_jpeg
 
 RATE = 16_000
@@ -242,6 +244,15 @@ class Run:
         return [line for line in self.said().splitlines() if line.startswith("train.py: ")]
 
 
+FORKED = """
+import os, sys
+os.chdir({folder!r})
+sys.path.insert(0, {here!r})
+import forked
+raise SystemExit(forked.mmer({args!r}, {killed!r}))
+"""
+
+
 class Nursery:
     """Starts trainings without the seconds that a new interpreter takes to import PyTorch and Lightning."""
 
@@ -261,8 +272,14 @@ class Nursery:
 
     def start(self, args: Sequence[str], log: Path, env: Mapping[str, str] | None = None, before: str = "") -> Run:
         """Begin a training; ``before`` is Python that it runs first, with ``cli`` in its hands."""
+        log.touch()  # it may be read before the child has opened it
         order = {"args": [str(arg) for arg in args], "log": str(log), "env": dict(env or {}), "before": before}
         return Run(self, self.ask(order), log)
+
+    def start_mmer(self, folder: Path, args: Sequence[str], log: Path, killed: int | None = None) -> Run:
+        """Begin ``mmer`` in a working folder, with trainings that are forked from it; the trial ``killed`` is once."""
+        before = FORKED.format(folder=str(folder), here=str(Path(__file__).parent), args=list(args), killed=killed)
+        return self.start([], log, before=before)
 
     def start_all(
         self, count: int, args: Sequence[str], log: Path, before: str = "", strategy: str = "ddp"
@@ -282,6 +299,21 @@ class Nursery:
             )
             for rank in range(count)
         ]
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let settings that are compared be read in this process, by the real parser."""
+    from mmer.training import settings
+    from mmer.training.understand import read_line
+
+    def read(lines: Sequence[Sequence[str]]) -> list[Any]:
+        try:
+            return [read_line(line) for line in lines]
+        except SystemExit as ended:
+            raise ConfigError("standard error says what") from ended
+
+    monkeypatch.setattr(settings, "read_several", read)
 
 
 @pytest.fixture(scope="session")

@@ -42,18 +42,43 @@ def test_a_child_ends_when_its_parent_is_gone(child: Child) -> None:
     assert child.process.wait(20) == 1
 
 
-def test_a_child_is_stopped_even_if_it_does_not_listen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: Child
-) -> None:
-    monkeypatch.setattr("mmer.training.child._PATIENCE", 0.2)
+def test_a_child_is_stopped_even_if_it_does_not_listen(tmp_path: Path, child: Child) -> None:
     wait_for(child.log, "up")
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     module(tmp_path, f"{ignore}; print('deaf', flush=True); time.sleep(60)")
     deaf = Child("sleeper", [], tmp_path / "deaf.log", threads=1)
     wait_for(deaf.log, "deaf")
     stop([child, deaf])
-    assert (child.process.returncode, deaf.process.returncode) == (-signal.SIGTERM, -signal.SIGKILL)
+    assert (child.process.returncode, deaf.process.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
     assert deaf.complaint() == "it was ended by SIGKILL"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by /proc")
+@pytest.mark.parametrize("ending", ["time.sleep(60)", "raise SystemExit(2)"])
+def test_none_outlives_a_child_that_was_killed_or_has_failed(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As processes that read clips for it, or that learn with it."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    sleep = "[sys.executable, '-c', 'import time; time.sleep(60)']"
+    start = f"import subprocess, sys; print('pid', subprocess.Popen({sleep}).pid, 'of it', flush=True)"
+    module(tmp_path, f"{start}; {ending}")
+    child = Child("sleeper", [], tmp_path / "log", threads=1)
+    wait_for(child.log, "of it")
+    grandchild = int(child.log.read_text().partition("pid ")[2].split()[0])
+    if "sleep" in ending:
+        child.kill()
+    deadline = time.monotonic() + 20
+    while child.poll() is None or is_alive(grandchild):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_threads_are_the_child_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread, Timer
 from typing import Any
@@ -26,11 +26,11 @@ from mmer.config import SplitConfig
 from mmer.corpora.splits import make_split
 from mmer.data.store import PreparedCorpus
 from mmer.emotions import RAVDESS8
-from mmer.errors import ConfigError
+from mmer.errors import ConfigError, CrossvalError
 from mmer.evaluation.metrics import score
 from mmer.evaluation.predictions import Predictions
 from mmer.evaluation.system import Degraded, System
-from mmer.training import crossval, fold, plan
+from mmer.training import crossval, fold, plan, settings
 from mmer.training.child import Child, stop
 from mmer.training.crossval import run_tasks
 from mmer.training.devices import check_device, device_flags
@@ -269,8 +269,43 @@ def test_other_settings_are_refused_by_name(
     assert said in capsys.readouterr().err
     assert run(protocol="loso") == 2
     assert "protocol was contig:3 and is loso" in capsys.readouterr().err
-    assert run("--jobs", "2", "--", "--data.workers=2") == 0
+    own = ["--data.workers=2", "--data.prefetch=8", "--data.shards.cache=/fast"]
+    own += ["--keep=3", "--save_every=9", "--wandb=p", "--wandb_clips=0", "--trainer.enable_progress_bar=true"]
+    assert run("--jobs", "2", "--", *own) == 0
     assert (tmp_path / "cv/plan.json").read_bytes() == before
+
+
+def test_settings_that_change_no_number_are_each_process_s_own(config: Path, tmp_path: Path, started: object) -> None:
+    folder = tmp_path / "cv"
+    own = ["--data.workers=2", "--wandb=p", "--data.shards.cache=/fast"]
+    plan.begin(folder, make_plan(config, "contig:3", [0], Extras(), 1, ["--data.shards.cache=null"]))
+    for found in (plan.begin, plan.merge):
+        other = found(folder, make_plan(config, "contig:3", [0], Extras(), 1, own))
+        flags = plan.train_flags(other, other.tasks(folder)[0])
+        assert set(own) < set(flags)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["workers"] == 0
+    held = read_plan(folder)
+    assert held is not None
+    assert "--data.shards.cache=null" in plan.train_flags(held, held.tasks(folder)[0])
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_an_older_version_began_goes_on_where_new_settings_have_their_defaults(
+    config: Path, tmp_path: Path, started: object, read_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "read_settings", settings.read_settings)
+    now = make_plan(config, "contig:3", [0], Extras(), 1, [])
+    plan.begin(tmp_path / "cv", now)
+    path = tmp_path / "cv/plan.json"
+    held = json.loads(path.read_text())
+    del held["plan"]["settings"]["save_every"], held["plan"]["settings"]["data"]["sampler"]
+    del held["plan"]["settings"]["model"]["config"]["fusion"]["dropout"]
+    path.write_text(json.dumps(held))
+    plan.begin(tmp_path / "cv", now)
+    other = replace(now, settings={**now.settings, "data": {**now.settings["data"], "sampler": "class_balanced"}})
+    said = "with other settings: data.sampler was shuffled and is class_balanced; give those, or name a new folder"
+    with pytest.raises(CrossvalError, match=f"{said}$"):
+        plan.begin(tmp_path / "cv", other)
 
 
 def test_a_plan_keeps_its_threads(run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,7 +493,7 @@ def test_the_cost_counts_each_look_at_the_test_part(
 @pytest.mark.parametrize("shown", ["usage: train.py\b\b", "usage: train.py", ""])
 def test_a_flag_that_prints_no_settings_is_one_line(config: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, **how: subprocess.CompletedProcess(command, 0, shown, ""))
-    with pytest.raises(ConfigError, match="a flag behind -- is no setting of a training"):
+    with pytest.raises(ConfigError, match="a flag is no setting of a training"):
         make_plan(config, "contig:3", [0], Extras(), 1, ["-h"])
 
 
@@ -557,7 +592,7 @@ def test_training_goes_where_the_device_says(device: str, flags: list[str]) -> N
 
 
 def test_whoever_is_asked_to_end_ends_the_training_too(
-    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sleeper.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -573,42 +608,31 @@ def test_whoever_is_asked_to_end_ends_the_training_too(
     monkeypatch.setattr(crossval, "stop", stop)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert run() == 130
+        assert run() == 143
     finally:
         for timer in timers:
             timer.cancel()
-    assert [each.process.returncode for each in children] == [-signal.SIGTERM]
+    assert capsys.readouterr().err.splitlines()[-1] == "mmer: ended by SIGTERM; the same command goes on"
+    assert [each.process.returncode for each in children] == [-signal.SIGKILL]
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.fixture
-def flags(config: Path) -> list[str]:
-    """What ``mmer crossval`` is asked for: a single fold."""
-    return [f"--config={config}", "--protocol=speakers", "--calibrate=temperature"]
+def start(nursery: Any, config: Path) -> Callable[[Path], Any]:
+    """Start ``mmer crossval`` of a single fold for real, in a working folder and in a process of its own."""
+    flags = [f"--config={config}", "--protocol=speakers", "--calibrate=temperature", "--output=cv"]
 
-
-@pytest.fixture
-def start(flags: list[str]) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """Start ``mmer crossval`` for real, in a working folder and in a process of its own."""
-    processes = []
-
-    def started(folder: Path) -> subprocess.Popen[str]:
+    def started(folder: Path) -> Any:
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", "import sys; from mmer.cli import main; sys.exit(main())", "crossval"]
-        process = subprocess.Popen([*command, *flags, "--output=cv"], cwd=folder, text=True, stderr=subprocess.PIPE)
-        processes.append(process)
-        return process
+        return nursery.start_mmer(folder, ["crossval", *flags], folder.with_suffix(".log"))
 
-    yield started
-    for process in processes:
-        process.kill()
-        process.communicate()
+    return started
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 300
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
@@ -625,26 +649,20 @@ def at_work(folder: Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are found by /proc")
 def test_killed_and_started_again_it_gives_the_same_numbers_as_if_nothing_had_happened(
-    start: Callable[[Path], subprocess.Popen[str]],
-    flags: list[str],
-    tmp_path: Path,
-    patchy_corpus: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[Path], Any], tmp_path: Path, patchy_corpus: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     killed = start(broken)
-    wait_for(broken / "cv/seed-0/fold-1/logs", killed)
-    killed.kill()
+    wait_for(broken / "cv/seed-0/fold-1/logs")
+    killed.send(signal.SIGKILL)
     killed.wait()
     deadline = time.monotonic() + 30
     while at_work(broken):
         assert time.monotonic() < deadline, "children outlive their parent"
         time.sleep(0.1)
     assert not (broken / "cv/seed-0/fold-1/result.json").exists()
-    for folder in (broken, whole):
-        folder.mkdir(exist_ok=True)
-        monkeypatch.chdir(folder)
-        assert main(["crossval", *flags, "--output=cv"]) == 0
+    for run in [start(broken), start(whole)]:
+        assert run.wait() == 0, run.said()
     for name in ("metrics.json", "predictions.csv", "index.html"):
         assert (broken / "cv" / name).read_bytes() == (whole / "cv" / name).read_bytes()
     found = metrics(whole / "cv")

@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmer.errors import ConfigError, SweepError
 from mmer.evaluation.training_log import read_log
-from mmer.training import claims, sweep_plan
+from mmer.training import claims, settings, sweep_plan
 from mmer.training import study as studies
 from mmer.training import sweep as sweeps
 from mmer.training.child import Child
@@ -43,7 +43,7 @@ from mmer.training.sweep import COMPLAINT, EPOCH, RUN, run_trials
 from mmer.training.sweep_file import Halving, read_sweep
 from mmer.training.sweep_plan import SweepPlan, make_plan
 from mmer.training.sweep_report import best_command, short_names, summarise, write_summary
-from mmer.training.understand import understand
+from mmer.training.understand import read_line
 
 HERE = Path(__file__).parent
 SWEEP: dict[str, Any] = {
@@ -63,7 +63,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from mmer.training import sweep as sweeps
-from mmer.training.study import make_pruner, open_storage, open_study
+from mmer.training.study import open_storage, open_study
 from mmer.training.sweep import run_trials
 from mmer.training.sweep_file import read_sweep
 from mmer.training.sweep_plan import SweepPlan
@@ -72,7 +72,7 @@ sweeps._PAUSE, sweeps._ROUND = 0.05, 0.2
 file, folder, url, wanted, jobs = sys.argv[1:]
 plan = SweepPlan(read_sweep(Path(file)), module="fake_training")
 storage = open_storage(url or None, Path(folder))
-study = open_study(storage, "s", plan.sweep, make_pruner("none", None, None), 0, plan.definition())
+study = open_study(storage, "s", plan)
 run_trials(plan, study, storage, Path(folder), wanted=int(wanted), jobs=int(jobs), device="cpu", progress=False)
 """
 
@@ -111,8 +111,7 @@ def make(folder: Path, retries: int = 2, pruner: Any = "none", seed: int = 0, **
 
 def begin(plan: SweepPlan, folder: Path, url: str | None = None) -> tuple[Study, Any]:
     storage = open_storage(url, folder)
-    pruner = make_pruner(plan.pruner, plan.sweep.halving, plan.epochs)
-    return open_study(storage, "s", plan.sweep, pruner, plan.seed, plan.definition()), storage
+    return open_study(storage, "s", plan), storage
 
 
 def run(plan: SweepPlan, folder: Path, wanted: int, jobs: int = 1, url: str | None = None) -> Study:
@@ -221,6 +220,16 @@ def test_a_grid_is_done_to_its_end_each_point_once_by_two_at_once(folder: Path) 
     assert [trial.user_attrs[SLOT] for trial in found] == list(range(6))
 
 
+def test_a_point_whose_trial_died_before_it_had_taken_it_is_tried_again(folder: Path) -> None:
+    plan = make(folder, method="grid", parameters=GRID)
+    study, _ = begin(plan, folder)
+    studies.add_points(study, plan.sweep.points())
+    study._pop_waiting_trial_id()
+    assert (study.trials[0].state, study.trials[0].params) == (TrialState.RUNNING, {})
+    study = run(plan, folder, 6, jobs=2)
+    assert sorted(parameters(finished(study))) == [(lr, depth) for lr in (0.001, 0.01, 0.1) for depth in (1, 2)]
+
+
 def test_a_training_that_is_killed_is_tried_again_with_the_same_parameters(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +296,87 @@ def test_trials_that_are_behind_are_ended_early_and_count_as_finished(
     summary = summarise(plan, study, folder, storage="", command="")
     assert summary["best"]["params"] == {"model.optim.lr": 0.01}
     write_summary(plan, summary, folder)
+
+
+class Slow(Child):
+    """A child that is still there at the second look after it was killed."""
+
+    def __init__(self, *args: Any) -> None:
+        self.log = args[2]
+        self.codes = [None]
+
+    def poll(self) -> int | None:
+        return self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
+
+    def kill(self) -> None:
+        self.codes = [None, -signal.SIGKILL]
+
+
+@pytest.fixture
+def slow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., sweeps._Worker]:
+    """Begin trials that have trained an epoch and are behind: ``slow(plan, jobs)``."""
+
+    def worker(plan: SweepPlan, jobs: int = 1) -> sweeps._Worker:
+        study, storage = begin(plan, folder)
+        study.set_user_attr("trials", jobs)
+        if plan.sweep.method == "grid":
+            studies.add_points(study, plan.sweep.points())
+        worker = sweeps._Worker(plan, study, storage, folder, jobs, "cpu")
+        worker._begin_others()
+        for job in worker.running:
+            (job.course.folder / "checkpoints").mkdir()
+            log = job.course.folder / "logs/version_0/metrics.csv"
+            log.parent.mkdir(parents=True)
+            log.write_text("epoch,step,val/uar\n0,1,0.5\n")
+        return worker
+
+    monkeypatch.setattr(sweeps, "Child", Slow)
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda self: True)
+    return worker
+
+
+def test_a_trial_that_is_ended_early_is_killed_and_nobody_waits_for_it(
+    folder: Path, slow: Callable[..., sweeps._Worker]
+) -> None:
+    worker = slow(make(folder))
+    (job,) = worker.running
+    for _ in range(2):
+        assert not worker._is_over(job)
+        assert states(worker.study) == ["running"]
+        assert (job.course.folder / "checkpoints").exists()  # which a process that still writes would make again
+    assert worker._is_over(job)
+    assert states(worker.study) == ["pruned"]
+    assert not (job.course.folder / "checkpoints").exists()
+
+
+def test_a_trial_that_ends_itself_before_it_is_killed_is_complete(
+    folder: Path, slow: Callable[..., sweeps._Worker]
+) -> None:
+    worker = slow(make(folder))
+    (job,) = worker.running
+    (job.course.folder / "logs/version_0/metrics.csv").write_text("epoch,step,val/uar\n0,1,0.5\n1,2,0.75\n")
+    assert not worker._is_over(job)
+    job.child.codes = [0]
+    assert worker._is_over(job)
+    assert states(worker.study) == ["complete"]
+    assert worker.study.trials[0].intermediate_values == {1: 0.5, 2: 0.75}
+
+
+def test_a_trial_is_not_ended_early_at_its_own_last_epoch(folder: Path, slow: Callable[..., sweeps._Worker]) -> None:
+    parameters = {"trainer.max_epochs": {"values": [1, 2]}, "model.optim.lr": {"value": 0.1}}
+    worker = slow(make(folder, method="grid", parameters=parameters), jobs=2)
+    assert not any(worker._is_over(job) for job in worker.running)
+    assert {job.trial.params["trainer.max_epochs"]: job.pruned for job in worker.running} == {1: False, 2: True}
+    assert [worker._say(job) for job in worker.running] == ["0: epoch 1/1, 0.500", "1: epoch 2/2, 0.500"]
+
+
+def test_how_long_a_trial_lasts_is_known_from_its_settings(folder: Path) -> None:
+    plan = make(folder)
+    known = {epochs: replace(plan, settings={"trainer": {"max_epochs": epochs}}) for epochs in (3, -1, None)}
+    assert {epochs: each.epochs_of({}) for epochs, each in known.items()} == {3: 3, -1: None, None: None}
+    assert known[3].epochs_of({"trainer.max_epochs": 5}) == 5
+    whole = make(folder, parameters={"trainer": {"values": ["{max_epochs: 1}", "{max_epochs: 9}"]}})
+    assert replace(whole, settings={"trainer": {"max_epochs": 1}}).epochs is None
 
 
 def test_pruners_are_what_the_file_says() -> None:
@@ -357,8 +447,9 @@ def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
             run_trials(plan, study, storage, folder, wanted=2, jobs=2, device="cpu", progress=False)
     finally:
         timer.cancel()
-    assert [child.process.returncode for child in children] == [-signal.SIGTERM] * 2
+    assert [child.process.returncode for child in children] == [-signal.SIGKILL] * 2
     assert states(study) == ["interrupted"] * 2
+    assert not list((folder / "trials").glob("*/checkpoints"))  # it begins anew, elsewhere
     monkeypatch.setenv("FAKE_SECONDS", "0")
     study = run(plan, folder, 2)
     assert sorted(map(slot_of, finished(study))) == [0, 1]
@@ -427,9 +518,67 @@ def test_a_study_with_other_settings_is_refused_by_name(folder: Path) -> None:
     optuna.create_study(storage=open_storage(None, folder), study_name="strange").ask()
     plan = make(folder)
     with pytest.raises(SweepError, match="study strange is not of mmer sweep; give another --study"):
-        open_study(open_storage(None, folder), "strange", replace_goal(plan).sweep, NopPruner(), 0, plan.definition())
+        open_study(open_storage(None, folder), "strange", replace_goal(plan))
     with pytest.raises(SweepError, match="there is no study none here; begin it without --report"):
         load_study(open_storage(None, folder), "none")
+
+
+TRAINING: dict[str, Any] = {
+    "keep": 1,
+    "save_every": 0,
+    "wandb": None,
+    "wandb_clips": 32,
+    "data": {"batch_size": 4, "workers": 2, "prefetch": 2, "shards": {"cache": None, "cache_gb": 50.0}},
+    "trainer": {"max_epochs": 4, "default_root_dir": "x"},
+}
+
+
+def test_settings_that_change_no_number_may_differ(folder: Path) -> None:
+    plan = make(folder)
+    begin(replace(plan, settings=TRAINING), folder)
+    own = {"keep": 3, "save_every": 9, "wandb": "p", "wandb_clips": 0, "trainer": {"max_epochs": 4}}
+    data = {"batch_size": 4, "workers": 0, "prefetch": 8, "shards": {"cache": "/fast", "cache_gb": 50.0}}
+    begin(replace(plan, settings={**own, "data": data}), folder)
+    with pytest.raises(SweepError, match=r"other settings: settings\.data\.batch_size was 4 and is 8; give those"):
+        begin(replace(plan, settings={**own, "data": {**data, "batch_size": 8}}), folder)
+    with pytest.raises(SweepError, match=r"settings\.data\.shards\.cache_gb was 50\.0 and is 2\.0"):  # smaller windows
+        begin(replace(plan, settings={**own, "data": {**data, "shards": {"cache_gb": 2.0}}}), folder)
+
+
+def test_a_study_that_an_older_version_began_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not know has its default there."""
+    monkeypatch.setattr(SweepPlan, "definition", older(SweepPlan.definition))
+    plan = make(folder)
+    begin(replace(plan, settings=TRAINING), folder)
+    monkeypatch.undo()
+    read = []
+
+    def fill(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        ((fit, config),) = lines
+        held = yaml.safe_load(Path(config.removeprefix("--config=")).read_text())
+        read.append((fit, held))
+        return [{**held, "data": {**held["data"], "sampler": "shuffled"}}]
+
+    monkeypatch.setattr(settings, "read_several", fill)
+    now = {**TRAINING, "data": {**TRAINING["data"], "sampler": "shuffled"}}
+    begin(replace(plan, settings=now), folder)
+    assert read == [("fit", TRAINING)]
+    with pytest.raises(SweepError, match=r"settings: settings\.data\.sampler was shuffled and is speakers; give those"):
+        begin(replace(plan, settings={**now, "data": {**now["data"], "sampler": "speakers"}}), folder)
+    with pytest.raises(SweepError, match="other settings: retries was 2 and is 5; give those"):
+        begin(replace(plan, settings=now, retries=5), folder)
+
+    def refuse(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        raise ConfigError("unrecognized arguments: --data.something")
+
+    monkeypatch.setattr(settings, "read_several", refuse)
+    with pytest.raises(SweepError, match=r"other settings: settings\.data\.sampler was not there and is shuffled"):
+        begin(replace(plan, settings=now), folder)
+
+
+def older(definition: Callable[[SweepPlan], dict[str, Any]]) -> Callable[[SweepPlan], dict[str, Any]]:
+    """Leave out what an older version did not know."""
+    return lambda plan: {name: each for name, each in definition(plan).items() if name != "retries"}
 
 
 def replace_goal(plan: SweepPlan) -> SweepPlan:
@@ -462,6 +611,13 @@ def test_a_loss_that_is_no_number_is_an_answer(folder: Path, capsys: pytest.Capt
     study = run(make(folder), folder, 2)
     assert states(study) == ["pruned", "complete"]
     assert "trial 0 ended early: the loss is nan in epoch 1, batch 3" in capsys.readouterr().err
+
+
+def test_scores_that_are_no_numbers_are_an_answer_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order(folder, 1, "blind")
+    study = run(make(folder), folder, 3)
+    assert states(study) == ["complete", "pruned", "complete"]
+    assert "trial 1 ended with no val/uar that is a number" in capsys.readouterr().err
 
 
 def test_a_trial_that_wants_several_devices_finds_them_itself(folder: Path) -> None:
@@ -568,20 +724,44 @@ def test_two_processes_started_apart_share_a_study_in_postgresql(
 
 
 @pytest.mark.slow
-def test_real_trials_are_trained_and_the_best_command_gives_the_same_score(
-    folder: Path, voice_config: Path, monkeypatch: pytest.MonkeyPatch
+def test_twelve_real_trials_finish_over_two_kills_and_the_best_command_gives_the_same_score(
+    nursery: Any, folder: Path, tmp_path: Path, voice_config: Path
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    lr = {"model.optim.lr": {"values": [0.003, 0.0001]}}
+    """First a training is killed in its second epoch, and then one of the two processes that work on the sweep."""
+    lr = {"model.optim.lr": {"distribution": "log_uniform_values", "min": 0.0001, "max": 0.01}}
     nested = {"model": {"parameters": {"config": {"parameters": {"fusion": {"parameters": {"depth": {"value": 2}}}}}}}}
     command = ["${env}", "python", "${program}", "fit", f"--config={voice_config}", "--wandb=mmer", "${args}"]
-    file = write_file(folder, method="grid", parameters={**lr, **nested}, command=command)
-    plan = make_plan(file, ["--data.workers=0"])
-    assert plan.settings["model"]["config"]["fusion"]["dim"] == 16  # what the config says beside the depth is kept
-    assert (plan.epochs, plan.chance, plan.pruner) == (2, 1 / 8, "none")
-    study = run(plan, folder, 1)
-    summary = summarise(plan, study, folder, storage="", command="")
-    words = shlex.split(summary["best"]["command"])
+    metric = {"name": "val/loss", "goal": "minimize"}  # of which no two trials have the same
+    file = write_file(folder, parameters={**lr, **nested}, command=command, metric=metric)
+    sweep = ["sweep", str(file), "--trials=12", "--jobs=2", f"--output={folder}", "--", "--data.workers=0"]
+    first = nursery.start_mmer(tmp_path, sweep, tmp_path / "first.log", killed=2)
+    wait_for(lambda: "trial 2 failed: it was ended by SIGKILL; it is tried again" in first.said())
+    second = nursery.start_mmer(tmp_path, sweep, tmp_path / "second.log")
+    wait_for(lambda: "epoch 1" in second.said())
+    first.send(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert second.wait() == 0, second.said()
+
+    study = load_study(open_storage(None, folder), "s")
+    assert sorted({slot_of(trial) for trial in finished(study)}) == sorted(map(slot_of, finished(study)))
+    assert len(finished(study)) == 12
+    failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
+    assert [trial.number for trial in failed if END in trial.user_attrs] == [2]
+    assert len(failed) > 1  # those that the second process has found without their process
+    for trial in failed:
+        (again,) = [each for each in finished(study) if slot_of(each) == slot_of(trial)]
+        assert again.params == trial.params
+
+    summary = json.loads((folder / "sweep.json").read_text())
+    assert (summary["finished"], summary["counts"]["complete"]) == (12, 12)
+    best = summary["best"]
+    values = [trial["value"] for trial in summary["trials"] if trial["state"] == "complete"]
+    assert best["value"] == min(values) < max(values)
+    config = yaml.safe_load(next((folder / "trials" / str(best["number"])).rglob("config.yaml")).read_text())
+    fusion = config["model"]["config"]["fusion"]
+    assert (fusion["depth"], fusion["dim"]) == (2, 16)  # what the config says beside the depth is kept
+    assert f"best command: {best['command']}" in second.said()
+    words = shlex.split(best["command"])
     again = subprocess.run(
         [sys.executable, "-m", "mmer.training", *words[words.index("fit") :]],
         env={**os.environ, "OMP_NUM_THREADS": words[0].partition("=")[2]},
@@ -590,9 +770,9 @@ def test_real_trials_are_trained_and_the_best_command_gives_the_same_score(
         stdin=subprocess.DEVNULL,
     )
     assert again.returncode == 0
-    course = read_log(folder / "best", "")
-    assert max(course["val/uar"]) == summary["best"]["value"]
-    assert course["val/loss"] == read_log(folder / "trials" / str(summary["best"]["number"]), "")["val/loss"]
+    course = read_log(folder / "best", "")["val/loss"]
+    assert course == read_log(folder / "trials" / str(best["number"]), "")["val/loss"]
+    assert min(course) == best["value"]
 
 
 @pytest.mark.filterwarnings("default")
@@ -600,12 +780,11 @@ def test_a_parameter_that_is_no_setting_is_what_train_py_says_of_it(
     voice_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["fit", f"--config={voice_config}"]
-    assert understand([[*common, "--model.optim.lr=0.01"], [*common, "--model.optim.lr=0.02"]]) == 0
-    assert [each["model"]["optim"]["lr"] for each in json.loads(capsys.readouterr().out)] == [0.01, 0.02]
-    assert understand([common, [*common, "--model.no_such=1"]]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "error: unrecognized arguments: --model.no_such=1" in said.err
+    assert read_line([*common, "--model.optim.lr=0.01"])["model"]["optim"]["lr"] == 0.01
+    with pytest.raises(SystemExit, match="2"):
+        read_line([*common, "--model.no_such=1"])
+    assert "error: unrecognized arguments: --model.no_such=1" in capsys.readouterr().err
+    assert read_line([*common, "-h"]) is None
 
 
 @pytest.mark.parametrize(
@@ -650,6 +829,17 @@ def test_trials_that_leave_nothing_to_compare_are_refused_before_the_first(
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
     with pytest.raises(ConfigError, match=message):
         make_plan(write_file(folder), [])
+
+
+def test_a_parameter_that_another_flag_undoes_is_refused(
+    folder: Path, patchy_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}
+    settings["model"] = {**settings["model"], "optim": {"lr": 0.5}}
+    monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
+    said = r"parameters\.model\.optim\.lr does not reach the training: 0\.0001, 0\.1 make 0\.5 of it; a flag behind it"
+    with pytest.raises(ConfigError, match=said):
+        make_plan(write_file(folder), ["--model.optim={lr: 0.5}"])
 
 
 def test_every_sample_is_checked_and_the_file_s_hyperband_is_halving(
