@@ -257,15 +257,20 @@ def test_a_task_that_was_broken_off_begins_anew(
 
 
 def test_other_settings_are_refused_by_name(
-    run: Callable[..., int], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Callable[..., int],
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(settings, "read_several", lambda lines: [{"model": {"optim": {"lr": 0.001}}}])  # its default
     assert run() == 0
     before = (tmp_path / "cv/plan.json").read_bytes()
     assert run("--", "--trainer.max_epochs=3", "--data.workers=2") == 2
     said = "holds a cross-validation with other settings: trainer.max_epochs was 2 and is 3; give those, or name a new"
     assert said in capsys.readouterr().err
     assert run("--no-oracle", "--", "--model.optim.lr=0.1") == 2
-    said = "extras.oracle was True and is False; model.optim.lr was not there and is 0.1; give those"
+    said = "extras.oracle was True and is False; model.optim.lr was 0.001 and is 0.1; give those"
     assert said in capsys.readouterr().err
     assert run(protocol="loso") == 2
     assert "protocol was contig:3 and is loso" in capsys.readouterr().err
