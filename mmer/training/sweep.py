@@ -42,6 +42,7 @@ _ROUND = 2.0  # seconds between two looks at the others
 _SAME = 2  # given up with the same words, and none finished: it is no bad luck
 _LOST = re.compile(
     r"DataLoader worker .*(killed by signal|exited unexpectedly)|process (\d+ )?of this training (is gone|was ended)"
+    r"|processes of this training have not met"
 )
 """What a training says that has lost a process that reads clips for it, or that learns with it."""
 _SIGNALLED = range(129, 128 + SIGRTMAX + 1)  # how shells and handlers say that a signal ended a program

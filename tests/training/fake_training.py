@@ -19,6 +19,7 @@ LOSSES = {
     "waited": "RuntimeError: DataLoader worker (pid(s) 7) exited unexpectedly",
     "peer": "train.py: error: process 1 of this training was ended by SIGKILL, and the others cannot go on without it",
     "gloo": "train.py: error: another process of this training is gone or does not answer (Connection closed by peer)",
+    "port": "train.py: error: the processes of this training have not met (EADDRINUSE) with MASTER_ADDR=127.0.0.1",
 }
 
 

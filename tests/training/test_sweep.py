@@ -597,7 +597,7 @@ def test_storages_that_cannot_be_used_are_refused(folder: Path, monkeypatch: pyt
         name_storage("postgresql+psycopg://me:secret@host/db")
 
 
-@pytest.mark.parametrize("lost", ["reader", "waited", "peer", "gloo"])
+@pytest.mark.parametrize("lost", ["reader", "waited", "peer", "gloo", "port"])
 def test_a_lost_process_is_no_mistake(folder: Path, lost: str) -> None:
     order(folder, 0, lost)
     study = run(make(folder), folder, 1)
