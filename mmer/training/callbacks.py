@@ -26,7 +26,7 @@ from mmer.evaluation.metrics import confusion_matrix, uar
 from mmer.evaluation.predictions import Predictions
 from mmer.training.averaging import AverageWeights
 from mmer.training.classifier import EmotionClassifier
-from mmer.training.data import data_of, require_validation, validates
+from mmer.training.data import data_of, require_validation, validates, validates_within_epochs
 from mmer.training.origin import Remember
 from mmer.training.say import say
 from mmer.training.survive import is_between_steps
@@ -57,6 +57,9 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and not validates(trainer):
             self.monitor = None
+            self._save_on_train_epoch_end = True  # where validations are rare, Lightning would wait for one
+        elif validates_within_epochs(trainer):
+            self._save_on_train_epoch_end = False
 
 
 class GoodCheckpoints(ModelCheckpoint):
@@ -90,7 +93,8 @@ class GoodCheckpoints(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             require_validation(trainer, f"keep={self.save_top_k}")
-        if trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch is None:
+        if validates_within_epochs(trainer):
+            self._save_on_train_epoch_end = False
             self.filename = "epoch-{epoch:03d}-step-{step:06d}"  # or one of an epoch would be written over another
 
 
@@ -179,16 +183,19 @@ class ReplaceRun(Callback):
 
     Args:
         folder: Where the checkpoints are.
+        spared: The one that the new run begins from, if any.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spared: Path | None = None) -> None:
         self.folder = folder
+        self.spared = spared
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here on there is a new run."""
         if trainer.is_global_zero:
             for path in self.folder.glob("*.ckpt"):
-                path.unlink()
+                if self.spared is None or not path.samefile(self.spared):
+                    path.unlink()
 
 
 class WriteCard(Callback):

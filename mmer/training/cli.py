@@ -154,6 +154,11 @@ class TrainCLI(LightningCLI):
                 f"trainer.default_root_dir={config.trainer.default_root_dir} must be a folder; copy a run to an object "
                 "store when it is finished"
             )
+        if not isinstance(config.trainer.val_check_interval, int | float | None):
+            raise ConfigError(
+                f"trainer.val_check_interval={config.trainer.val_check_interval} is a time, at which processes would "
+                "not agree; give a number of batches, or a share of an epoch"
+            )
         folder = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         _check_wandb(config)
@@ -170,7 +175,8 @@ class TrainCLI(LightningCLI):
             self.save_config_callback = None
             return
         self.resumes = resumes = (
-            config.ckpt_path is not None and Path(config.ckpt_path).parent == folder / "checkpoints"
+            config.ckpt_path is not None
+            and Path(config.ckpt_path).resolve().parent == (folder / "checkpoints").resolve()
         )
         if not resumes and "WANDB_SWEEP_ID" in os.environ:  # agents begin at once, and ask for one folder
             folder = folder.with_name(f"{folder.name}-{os.environ.get('WANDB_RUN_ID', 'trial')}")
@@ -191,7 +197,8 @@ class TrainCLI(LightningCLI):
         if config.trainer.enable_checkpointing is not False:
             kept = folder / "checkpoints"
             remove_unfinished(kept)
-            callbacks += [] if resumes else [ReplaceRun(kept)]
+            if config.overwrite and not resumes:
+                callbacks.append(ReplaceRun(kept, None if config.init is None else Path(config.init)))
             callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             # the last one knows what the others keep

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmer.config import ComputeConfig
 from mmer.encoders.norms import MaskedBatchNorm
+from mmer.encoders.video.frames import PerFrame
 from mmer.errors import ConfigError
 from mmer.model import EmotionModel
 
@@ -148,8 +149,21 @@ def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _layers(model: EmotionModel) -> Iterator[nn.Module]:
+    """Yield the parts of encoders that are called one after the other."""
     for encoder in model.encoders.values():
-        yield from getattr(encoder, "layers", ())
+        if isinstance(encoder, PerFrame):  # whose layers are groups of parameters
+            yield from _rows(encoder)
+        else:
+            yield from getattr(encoder, "layers", ())
+
+
+def _rows(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield what stands in a row of a network and has parts of its own, as the blocks of a transformer."""
+    for module in network.children():
+        if isinstance(network, nn.Sequential | nn.ModuleList) and any(module.children()):
+            yield module
+        else:
+            yield from _rows(module)
 
 
 def _learns_statistics(layer: nn.Module) -> bool:

@@ -233,6 +233,12 @@ def validates(trainer: L.Trainer) -> bool:
     return len(data_of(trainer).validation) > 0 and trainer.limit_val_batches != 0
 
 
+def validates_within_epochs(trainer: L.Trainer) -> bool:
+    """Tell whether validations come behind some batches, and not behind epochs alone."""
+    interval = trainer.val_check_interval
+    return trainer.check_val_every_n_epoch is None or isinstance(interval, int) or interval < 1
+
+
 def require_validation(trainer: L.Trainer, setting: str) -> None:
     """Refuse a setting that watches validation speakers where none are shown.
 

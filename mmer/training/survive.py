@@ -124,18 +124,19 @@ class EndOnSignal(Callback):
         self._signals: tuple[int, ...] = (0, signal.SIGTERM, signal.SIGUSR1)  # where processes heard several, the last
         self._group: ProcessGroup | None = None
         self._told: tuple[Work, Tensor] | None = None
+        self._first = 0  # the epoch with which the run began or goes on
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note signals from now on; Lightning gives them back in the end."""
-        self._listen(trainer)
-
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over from Lightning."""
+        """Note signals from now on, in the place of Lightning, which gives them back in the end."""
+        connector = trainer._signal_connector
+        connector._original_handlers = connector._get_current_signal_handlers()
+        connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         self._listen(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over, and open the processes' own line."""
+        """Open the processes' own line."""
         self._begin(trainer)
+        self._first = trainer.current_epoch
         # Lightning asks the first process before every step, and waits for the GPU to answer
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
@@ -158,8 +159,8 @@ class EndOnSignal(Callback):
             self._end(trainer, asked)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End between two epochs: the first one's checkpoint is written."""
-        if trainer.current_epoch > 0 and (asked := self._ask_all_now()):
+        """End between two epochs of this run: the first one's checkpoint is written."""
+        if trainer.current_epoch > self._first and (asked := self._ask_all_now()):
             self._end(trainer, asked)
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
@@ -218,6 +219,7 @@ class EndOnSignal(Callback):
         name = signal.Signals(number).name
         fits = trainer.state.fn == "fit"
         where = f" at epoch {trainer.current_epoch + 1}, step {trainer.global_step}" if fits else ""
+        trainer._signal_connector._original_handlers = {}  # SLURM sends SIGTERM where we are about to end anyway
         # a shell's code for it; any but 0 of another process would end the first before it has tidied up
         raise Ended(
             f"ended by {name}{where}: {self._outcome(trainer, number)}", 128 + number if trainer.is_global_zero else 0
@@ -369,7 +371,7 @@ def parted(error: BaseException) -> str | None:
     if dist.is_initialized():
         return (
             f"another process of this training is gone or does not answer ({reason}); it says above why, or was "
-            "killed; go on with --ckpt_path last"
+            "killed; a fit goes on with --ckpt_path last"
         )
     place = ", ".join(f"{name}={os.environ.get(name)}" for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
     return (
@@ -426,5 +428,5 @@ class WatchChildren(Callback):
 
     def _leave(self, line: str) -> None:
         if not self._over.wait(self.patience):
-            say_each(f"{line}; go on with --ckpt_path last")
+            say_each(f"{line}; a fit goes on with --ckpt_path last")
             os._exit(2)  # the main thread may wait for the lost one for ever

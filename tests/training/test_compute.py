@@ -29,7 +29,9 @@ from mmer.config import (
     AveragingConfig,
     ClipConfig,
     ComputeConfig,
+    Face48Config,
     FeaturesConfig,
+    FramesConfig,
     MelCNNConfig,
     ModelConfig,
     MViTConfig,
@@ -113,6 +115,29 @@ def test_activations_are_forgotten_and_a_copy_forgets_its_own() -> None:
     assert len(ran) == 3, "once for the answer, once for the gradient"
 
 
+def test_blocks_of_networks_over_frames_are_computed_anew_too() -> None:
+    frames = FramesConfig("frames", "vit_tiny_patch16_224", size=32)
+    model, ran = make_model(replace(CONFIG, streams={"face": frames})), []
+    shape(model, ComputeConfig(activation_checkpointing=True))
+    blocks = list(compute._layers(model))
+    assert len(blocks) == 12
+    blocks[3].norm1.register_forward_hook(lambda *_: ran.append(1))
+    gradients(model)
+    assert len(ran) == 2, "once for the answer, once for the gradient"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [Face48Config("face48", "tiny_vgg19"), FramesConfig("frames", "resnet18", size=32), MViTConfig("mvit", "tiny")],
+    ids=["vgg19", "resnet18", "mvit"],
+)
+def test_layers_are_parts_of_the_model_that_can_be_called(stream: Any) -> None:
+    """Weights cannot be in parts of anything else."""
+    model = make_model(replace(CONFIG, streams={"face": stream}))
+    layers, parts = list(compute._layers(model)), set(model.modules())
+    assert all(layer in parts and type(layer).forward is not nn.Module.forward for layer in layers)
+
+
 def test_weights_of_convolutions_are_laid_out() -> None:
     model = make_model(replace(CONFIG, streams={"face": ResNet3DConfig("resnet3d", "tiny"), **dict(CONFIG.streams)}))
     shape(model, ComputeConfig(channels_last=True))
@@ -121,7 +146,14 @@ def test_weights_of_convolutions_are_laid_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", [WaveCNNConfig("wave_cnn", "tiny"), ResNet3DConfig("resnet3d", "tiny")], ids=["no layers", "learns norms"]
+    "stream",
+    [
+        WaveCNNConfig("wave_cnn", "tiny"),
+        ResNet3DConfig("resnet3d", "tiny"),
+        FramesConfig("frames", "resnet18", size=32),
+        Face48Config("face48", "tiny_vgg19"),
+    ],
+    ids=["no layers", "learns norms", "frames learn norms", "no blocks"],
 )
 def test_nothing_to_compute_anew_is_refused(stream: Any) -> None:
     config = replace(CONFIG, streams={"one": stream})

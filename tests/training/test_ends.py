@@ -19,7 +19,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from mmer.errors import ConfigError
-from mmer.training import survive
+from mmer.training import cli, survive
 from mmer.training.survive import (
     AtomicCheckpoints,
     Ended,
@@ -77,6 +77,7 @@ def make_trainer(environment: Any = None, fn: str = "fit") -> Any:
             _data_fetcher=object(), epoch_loop=SimpleNamespace(_should_check_val_fx=lambda fetcher: False)
         ),
         _accelerator_connector=SimpleNamespace(cluster_environment=environment),
+        _signal_connector=SimpleNamespace(received_sigterm=False, _get_current_signal_handlers=dict),
     )
 
 
@@ -117,6 +118,38 @@ def test_the_validation_of_a_training_is_brought_to_its_end() -> None:
     callback.on_validation_start(trainer, MODULE)
     callback.on_validation_batch_end(trainer, MODULE, None, None, 0)
     assert callback.asked == signal.SIGTERM
+
+
+def test_a_run_ends_between_two_epochs_of_its_own_alone(tmp_path: Path) -> None:
+    """Where it goes on from a checkpoint of another run, none of its own is there yet."""
+    callback, trainer = KeepOnSignal(tmp_path / "last.ckpt"), make_trainer()
+    callback.on_train_start(trainer, MODULE)
+    os.kill(os.getpid(), signal.SIGTERM)
+    callback.on_train_epoch_start(trainer, MODULE)
+    trainer.current_epoch += 1
+    with pytest.raises(Ended, match="goes on with --ckpt_path last"):
+        callback.on_train_epoch_start(trainer, MODULE)
+
+
+@pytest.mark.filterwarnings("default")
+def test_signals_are_noted_from_the_beginning_and_given_back(
+    voice_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the training, as the upload of its checkpoint, can be ended."""
+    heard = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)
+    during: list[Any] = []
+
+    class Looking(cli.TellSplit):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            during.append(signal.getsignal(signal.SIGTERM).__qualname__)  # type: ignore[union-attr]
+
+        def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            during.append(signal.getsignal(signal.SIGTERM))
+
+    monkeypatch.setattr(cli, "TellSplit", Looking)
+    assert cli.main(["fit", f"--config={voice_config}", "--trainer.max_epochs=1"]) == 0
+    assert during == ["EndOnSignal._note", heard[0]]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)) == heard
 
 
 def test_a_signal_before_the_first_step_is_not_lost() -> None:
@@ -230,7 +263,7 @@ def test_a_lost_process_is_called_one_once_all_have_met(
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     said = str(parted(error))
     assert said.startswith(f"another process of this training is gone or does not answer ({reason}")
-    assert said.endswith("; it says above why, or was killed; go on with --ckpt_path last")
+    assert said.endswith("; it says above why, or was killed; a fit goes on with --ckpt_path last")
     assert "\n" not in said
 
 
@@ -279,7 +312,7 @@ def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pyt
         watch._follow(parent=-1)
     assert capsys.readouterr().err == (
         "train.py: error: the first process of this training is gone, and the others cannot go on without it; "
-        "go on with --ckpt_path last\n"
+        "a fit goes on with --ckpt_path last\n"
     )
 
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from mmer.evaluation.training_log import read_log
+from mmer.training.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -342,7 +343,7 @@ def test_a_process_whose_peer_is_killed_says_so(nursery: Any, long_config: Path,
     assert second.wait() == -signal.SIGKILL
     assert first.wait() == 2, first.said()
     assert first.errors()[-1].startswith("train.py: error: another process of this training is gone or does not answer")
-    assert first.errors()[-1].endswith("go on with --ckpt_path last")
+    assert first.errors()[-1].endswith("a fit goes on with --ckpt_path last")
 
 
 def test_a_loss_that_is_no_number_ends_the_other_process_too(nursery: Any, long_config: Path, tmp_path: Path) -> None:
@@ -398,23 +399,44 @@ def test_a_run_that_replaces_another_leaves_none_of_its_checkpoints(
     """Killed within its first epoch, it would else go on from those of the other."""
     fit = ["fit", f"--config={voice_config}", "--keep=2"]
     assert nursery.start(fit, tmp_path / "log").wait() == 0
-    kill = SIGNAL.format(place=(0, 1, 0), name="SIGKILL")
-    assert nursery.start([*fit, "--overwrite"], tmp_path / "log", before=kill).wait() == -signal.SIGKILL
-    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+    fit, kill = [*fit, "--overwrite"], SIGNAL.format(place=(0, 1, 0), name="SIGKILL")
+    kept = tmp_path / "run/checkpoints"
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    goes_on = [*fit, f"--ckpt_path={tmp_path}/link/checkpoints/last.ckpt", "--trainer.max_epochs=3"]
+    later = SIGNAL.format(place=(2, 1, 0), name="SIGKILL")
+    assert nursery.start(goes_on, tmp_path / "log", before=later).wait() == -signal.SIGKILL
+    assert (kept / "last.ckpt").is_file() and (kept / "best.ckpt").is_file(), "what goes on replaces nothing"
+    begins = [*fit, f"--init={kept}/best.ckpt"]
+    assert nursery.start(begins, tmp_path / "log", before=kill).wait() == -signal.SIGKILL
+    assert [path.name for path in kept.iterdir()] == ["best.ckpt"], "what it began from is spared"
+    assert nursery.start(fit, tmp_path / "log", before=kill).wait() == -signal.SIGKILL
+    assert list(kept.iterdir()) == []
 
 
 def test_the_best_validations_within_epochs_are_kept_apart(nursery: Any, voice_config: Path, tmp_path: Path) -> None:
-    fit = ["fit", f"--config={voice_config}", "--keep=9", "--trainer.val_check_interval=2", "--data.batch_size=2"]
-    run = nursery.start([*fit, "--trainer.max_epochs=1"], tmp_path / "log")
-    assert run.wait() == 0, run.said()
-    names = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("epoch-*"))
-    assert names == [f"epoch-000-step-{step:06d}.ckpt" for step in (2, 4, 6)]
+    fit = ["fit", f"--config={voice_config}", "--keep=9", "--trainer.max_epochs=1"]
+    for interval, size, steps in ((2, 2, (2, 4, 6)), (1, 6, (1, 2))):
+        folder = tmp_path / str(interval)
+        flags = [f"--trainer.val_check_interval={interval}", f"--data.batch_size={size}"]
+        run = nursery.start([*fit, *flags, f"--trainer.default_root_dir={folder}"], tmp_path / "log")
+        assert run.wait() == 0, run.said()
+        names = sorted(path.name for path in (folder / "checkpoints").glob("epoch-*"))
+        assert names == [f"epoch-000-step-{step:06d}.ckpt" for step in steps]
+
+
+def test_a_time_is_no_interval_of_validations(voice_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", f"--config={voice_config}", "--trainer.val_check_interval=00:15:00"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "train.py: error: trainer.val_check_interval=00:15:00 is a time, at which processes would not agree; give a "
+        "number of batches, or a share of an epoch"
+    )
 
 
 def test_a_run_that_shows_nobody_to_validate_keeps_its_last_epoch(
     nursery: Any, voice_config: Path, tmp_path: Path
 ) -> None:
-    run = nursery.start(["fit", f"--config={voice_config}", "--trainer.limit_val_batches=0"], tmp_path / "log")
+    fit = ["fit", f"--config={voice_config}", "--trainer.limit_val_batches=0", "--trainer.check_val_every_n_epoch=9"]
+    run = nursery.start(fit, tmp_path / "log")
     assert run.wait() == 0, run.said()
     best = weights(tmp_path / "run", "best")
     assert best["epoch"] == 1
