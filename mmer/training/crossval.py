@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -137,13 +138,18 @@ def _is_over(plan: Plan, job: _Job, device: str, failed: dict[int, str]) -> bool
     if code is None:
         return False
     if code == 0 and job.trains:
-        job.trains, job.child = False, _child(plan, job.task, "mmer.training.fold", [str(job.task.folder), device])
+        job.trains, job.child = False, _child(plan, job.task, "mmer.training.fold", _test_args(plan, job.task, device))
         return False
     if code != 0:
         reason = failed[job.task.number] = job.child.complaint()
         tqdm.write(f"mmer crossval: {job.task.name} failed: {reason}; see {job.child.log}", file=sys.stderr)
     job.claim.release()
     return True
+
+
+def _test_args(plan: Plan, task: Task, device: str) -> list[str]:
+    """Return the arguments of a task's test, which reads shards as this process does and not as the folder's plan."""
+    return [str(task.folder), device, json.dumps(plan.settings["data"].get("shards", {}))]
 
 
 def _child(plan: Plan, task: Task, module: str, args: Sequence[str]) -> Child:

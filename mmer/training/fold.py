@@ -1,12 +1,14 @@
 """One task of a cross-validation: what its training left is scored, kept, and read again to be pooled.
 
-``python -m mmer.training.fold FOLDER DEVICE`` scores; it is what :mod:`mmer.training.crossval` runs behind a training.
+``python -m mmer.training.fold FOLDER DEVICE SHARDS`` scores; it is what :mod:`mmer.training.crossval` runs behind a
+training. SHARDS says as JSON how this process reads shards, for whoever began the folder may keep copies elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ FORMAT = 1
 _UNCALIBRATED = "uncalibrated"
 
 
-def score_task(plan: Plan, task: Task, device: torch.device) -> None:
+def score_task(plan: Plan, task: Task, device: torch.device, shards: ShardConfig) -> None:
     """Let a task's best checkpoint answer for its test part, calibrated before if the plan says so.
 
     The folder gets predictions.csv, a table for each subset of the modalities and each degradation, and at the very end
@@ -46,7 +48,6 @@ def score_task(plan: Plan, task: Task, device: torch.device) -> None:
     if not checkpoint.is_file():
         raise CrossvalError(f"the training left no {checkpoint}")
     data = plan.settings["data"]
-    shards = ShardConfig(**data.get("shards", {}))
     how: dict[str, Any] = {"shards": shards, "device": device, "batch_size": data["batch_size"], "progress": False}
     raw = None
     if plan.extras.calibrate != "none":
@@ -127,15 +128,16 @@ def _placed(answers: Predictions, task: Task) -> Predictions:
     return replace(answers, fold=(str(task.fold),) * len(answers), seed=(str(task.seed),) * len(answers))
 
 
-def main(folder: Path, device: str) -> int:
+def main(args: Sequence[str]) -> int:
     """Score the task of a folder and return an exit code: 0, or 2 after a mistake that one line explains."""
+    folder, device, shards = Path(args[0]), args[1], ShardConfig(**json.loads(args[2]))
     try:
         plan = read_plan(folder.parents[1])
         tasks = plan.tasks(folder.parents[1]) if plan is not None else []
         task = next((task for task in tasks if task.folder == folder), None)
         if plan is None or task is None:
             raise CrossvalError(f"{folder} is no task of a cross-validation")
-        score_task(plan, task, choose_device(device))
+        score_task(plan, task, choose_device(device), shards)
     except MmerError as error:
         print(f"mmer crossval: error: {error}", file=sys.stderr)
         return 2
@@ -144,4 +146,4 @@ def main(folder: Path, device: str) -> int:
 
 if __name__ == "__main__":
     follow_parent()
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2]))
+    raise SystemExit(main(sys.argv[1:]))

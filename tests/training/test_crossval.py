@@ -22,7 +22,7 @@ import yaml
 
 from mmer.checkpoint import CARD
 from mmer.cli import main
-from mmer.config import SplitConfig
+from mmer.config import ShardConfig, SplitConfig
 from mmer.corpora.splits import make_split
 from mmer.data.store import PreparedCorpus
 from mmer.emotions import RAVDESS8
@@ -294,6 +294,35 @@ def test_settings_that_change_no_number_are_each_process_s_own(config: Path, tmp
     assert "--data.shards.cache=null" in plan.train_flags(held, held.tasks(folder)[0])
 
 
+def test_a_test_reads_shards_as_its_own_process_does(
+    config: Path, tmp_path: Path, started: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tested = tmp_path / "cv", []
+
+    def child(plan: Plan, task: Task, module: str, args: Sequence[str]) -> Played:
+        play(plan, task, module)
+        tested.extend([args] if module == "mmer.training.fold" else [])
+        return Played(task, 0)
+
+    def evaluate(path: Path, *, shards: ShardConfig, **how: object) -> Any:
+        kept.append(shards)
+        raise CrossvalError("that is enough")
+
+    kept: list[ShardConfig] = []
+    monkeypatch.setattr(crossval, "_child", child)
+    monkeypatch.setattr(fold, "evaluate_checkpoint", evaluate)
+    both = ["--data.shards.cache_gb=2.0"]
+    plan.begin(folder, make_plan(config, "contig:3", [0], Extras(), 1, ["--data.shards.cache=/first", *both]))
+    own = plan.begin(folder, make_plan(config, "contig:3", [0], Extras(), 1, ["--data.shards.cache=/own", *both]))
+    run_tasks(own, own.tasks(folder)[:1], progress=False)
+    (args,) = tested
+    best = Path(args[0]) / "checkpoints/best.ckpt"
+    best.parent.mkdir()
+    best.touch()
+    assert fold.main(args) == 2
+    assert kept == [ShardConfig("/own", 2.0)]
+
+
 @pytest.mark.filterwarnings("default")
 def test_what_an_older_version_began_goes_on_where_new_settings_have_their_defaults(
     config: Path, tmp_path: Path, started: object, read_here: None, monkeypatch: pytest.MonkeyPatch
@@ -412,9 +441,9 @@ def test_a_training_that_left_nothing_is_said(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--tasks", "1") == 0
-    assert fold.main(tmp_path / "cv/seed-0/fold-1", "cpu") == 2
+    assert fold.main([str(tmp_path / "cv/seed-0/fold-1"), "cpu", "{}"]) == 2
     assert "fold-1/checkpoints/best.ckpt" in capsys.readouterr().err
-    assert fold.main(tmp_path / "cv/seed-0/fold-9", "cpu") == 2
+    assert fold.main([str(tmp_path / "cv/seed-0/fold-9"), "cpu", "{}"]) == 2
     assert "fold-9 is no task of a cross-validation" in capsys.readouterr().err
 
 
