@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, cast
 
 import numpy as np
@@ -60,6 +61,8 @@ class DrawSampler(DistributedSampler[Draw]):
         groups: A number for the class, or the speaker, of each clip: every group is then drawn equally often, its
             clips in fresh random orders one after the other. None draws each clip once.
         share: Which of the draws are this process's.
+        shard: The number of each clip's shard, -1 for none, where shards are fetched: the first clip that is drawn then
+            asks for all of them, in the order in which they are wanted. None asks for none.
     """
 
     own_clips = False
@@ -70,6 +73,7 @@ class DrawSampler(DistributedSampler[Draw]):
         dataset: Sized,
         groups: NDArray[np.int64] | None = None,
         share: Share = Share(),
+        shard: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(cast(Dataset[Any], dataset), num_replicas=share.processes, rank=share.rank, seed=share.seed)
         self.clips = len(dataset)
@@ -77,6 +81,7 @@ class DrawSampler(DistributedSampler[Draw]):
         if steps := self.clips // (share.processes * share.batch_size):
             self.num_samples = steps * share.batch_size
             self.total_size = self.num_samples * share.processes
+        self._far = shard
         self._taken = (-1, 0)
 
     @property
@@ -98,7 +103,14 @@ class DrawSampler(DistributedSampler[Draw]):
         order = self._order(np.random.default_rng(seed_sequence(self.seed, 0, self.epoch)))
         seeds = seed_sequence(self.seed, 1, self.epoch).generate_state(self.total_size, np.uint64)
         mine = slice(self.rank + self.taken * self.num_replicas, None, self.num_replicas)
-        return map(Draw, order[mine].tolist(), seeds[mine].tolist())
+        clips = order[mine].tolist()
+        return map(Draw, clips, seeds[mine].tolist(), chain([self._wanted(clips)], repeat(())))
+
+    def _wanted(self, clips: list[int]) -> tuple[int, ...]:
+        """Return the shards of clips, those that are wanted first at the beginning, where they are to be fetched."""
+        if self._far is None:
+            return ()
+        return tuple(shard for shard in dict.fromkeys(self._far[clips].tolist()) if shard >= 0)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the epoch of all processes; the first clips repeat where they cannot share it evenly."""

@@ -108,7 +108,7 @@ def build_sampler(
     config: ShardConfig,
     share: Share = Share(),  # noqa: B008 - frozen
 ) -> DrawSampler:
-    """Return what draws training clips: all of them at random where they are at hand, else window by window.
+    """Return what draws training clips: all of them at random where they fit in one window, else window by window.
 
     Args:
         dataset: The clips.
@@ -122,7 +122,7 @@ def build_sampler(
     """
     window = _window(dataset, config, share.local)
     if window is None:
-        return DrawSampler(dataset, groups, share)
+        return DrawSampler(dataset, groups, share, _far(dataset))
     if groups is not None:
         assert isinstance(dataset.files, ShardFiles)
         raise ConfigError(
@@ -131,6 +131,12 @@ def build_sampler(
             "data.sampler=shuffled, or a larger data.shards.window_gb"
         )
     return ShardSampler(dataset, window, share)
+
+
+def _far(dataset: ClipDataset) -> NDArray[np.int64] | None:
+    """Return in which shards clips lie that are fetched from a URL; None where they are at hand."""
+    files = dataset.files
+    return files.shard if isinstance(files, ShardFiles) and files.mirror is not None else None
 
 
 def _window(dataset: ClipDataset, config: ShardConfig, local: int) -> float | None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -229,6 +230,23 @@ def test_shards_at_hand_are_drawn_as_a_prepared_folder_is(few: Path) -> None:
     assert type(sampler) is DrawSampler
     assert _epoch(sampler, 1) == _epoch(DrawSampler(range(252), share=Share(5)), 1)
     assert isinstance(build_sampler(dataset, None, ShardConfig(window_gb=1e-5), Share(5)), ShardSampler)
+
+
+def test_shards_of_a_single_window_are_all_fetched_from_the_first_clip_on(few: Path, tmp_path: Path) -> None:
+    """In the order of a prepared folder, by each process for itself; the same where an epoch goes on in the middle."""
+    near, far = make_dataset(few), make_dataset(*copied(few, tmp_path))
+    share = Share(5, 6, 2, 1)
+    sampler, as_ever = build_sampler(far, None, ShardConfig(), share), DrawSampler(range(252), share=share)
+    assert sampler.order == as_ever.order
+    for taken in (0, 60):
+        for each in (sampler, as_ever):
+            each.go_on(1, taken)
+        draws = _epoch(sampler, 1)
+        assert [replace(draw, ahead=()) for draw in draws] == _epoch(as_ever, 1)
+        wanted = dict.fromkeys(int(far.files.shard[draw.index]) for draw in draws)
+        assert draws[0].ahead == tuple(shard for shard in wanted if shard >= 0), "the first that are read, first"
+        assert len(draws[0].ahead) == 12 and not any(draw.ahead for draw in draws[1:])
+    assert not any(draw.ahead for draw in _epoch(build_sampler(near, None, ShardConfig(), share), 1)), "nothing is far"
 
 
 def test_balancing_over_windows_is_refused(few: Path) -> None:
