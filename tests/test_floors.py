@@ -13,7 +13,7 @@ import mmer
 PACKAGE = Path(mmer.__file__).parent
 
 FLOORS = (
-    ("emotions", "batch", "config", "errors", "atomic", "calibration", "tokenizer"),
+    ("emotions", "batch", "config", "errors", "atomic", "cache", "calibration", "tokenizer"),
     ("encoders", "fusion", "temporal", "missing", "media"),
     ("model", "build", "checkpoint", "data", "corpora"),
     ("evaluation", "inference", "baselines"),

@@ -24,9 +24,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
-import platformdirs
 from filelock import FileLock, Timeout
 
+from mmer.cache import cached
 from mmer.errors import ConfigError, CorpusError
 from mmer.media.files import file_hash
 
@@ -59,9 +59,7 @@ class Shard:
 
 def cache_folder(folder: str | None) -> Path:
     """Return where copies are kept."""
-    if folder is not None:
-        return Path(folder)
-    return Path(os.environ.get("MMER_CACHE") or platformdirs.user_cache_path("mmer")) / "shards"
+    return cached("shards") if folder is None else Path(folder)
 
 
 class Mirror:

@@ -17,6 +17,7 @@ from mmer.encoders.video.frames import check_pixels
 from mmer.errors import CheckpointError, SplitError
 from mmer.evaluation.select import learned_from
 from mmer.model import EmotionModel
+from mmer.training.data import data_of
 from mmer.training.past import read_past
 from mmer.training.say import say
 
@@ -47,7 +48,7 @@ class Remember(Callback):
             SplitError: They do, and the split allows no leak.
             CheckpointError: A checkpoint that a stream names cannot be read.
         """
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         if self.goes_on is not None:
             leaks, notes = self.goes_on.leaks, self.goes_on.notes
         else:

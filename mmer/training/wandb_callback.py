@@ -16,7 +16,7 @@ from mmer.checkpoint import read_checkpoint
 from mmer.errors import MmerError
 from mmer.evaluation.metrics import SCORES
 from mmer.training.classifier import EmotionClassifier
-from mmer.training.data import EmotionDataModule
+from mmer.training.data import data_of
 from mmer.training.wandb_checkpoint import BEST, about, checkpoint_artifact
 from mmer.training.wandb_clips import clip_table, spread
 from mmer.training.wandb_log import RunLog
@@ -53,13 +53,12 @@ class TellWandb(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Say how the numbers belong together, and on how many devices they are made."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
         if (log := _log_of(trainer)) is None or not trainer.is_global_zero:
             return
         log.experiment.define_metric("epoch")
         for name in ("loss", *SCORES):
             log.experiment.define_metric(f"val/{name}", step_metric="epoch")
-        batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        batch = data_of(trainer).batch_size * trainer.world_size * trainer.accumulate_grad_batches
         log.log_hyperparams({"world_size": trainer.world_size, "global_batch": batch})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,8 +91,7 @@ class TellWandb(Callback):
         if log is None or not trainer.is_global_zero or not self.checkpoint.is_file():
             return
         model, card = read_checkpoint(self.checkpoint)
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, EmotionDataModule)
+        data = data_of(trainer)
         rows = spread(data.split.rows(data.rows, "validation"), self.clips)
         if rows:
             with TemporaryDirectory() as folder:

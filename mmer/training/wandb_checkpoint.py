@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import requests
 from filelock import FileLock
 
+from mmer.cache import cached
 from mmer.checkpoint import Card
 from mmer.errors import ConfigError
 from mmer.training.wandb_server import complaint_of, has_key
@@ -67,7 +66,7 @@ def fetch_checkpoint(given: str) -> str:
 
     if not has_key():
         raise ConfigError(f"{given}: there is no key of Weights & Biases here; run wandb login, or set WANDB_API_KEY")
-    cache = Path(os.environ.get("MMER_CACHE") or platformdirs.user_cache_path("mmer")) / "wandb"
+    cache = cached("wandb")
     cache.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cache / ".lock"):

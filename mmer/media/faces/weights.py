@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import platformdirs
-
 from mmer.atomic import replacing
+from mmer.cache import cached
 from mmer.errors import ConfigError
 
 _TIMEOUT = 30  # seconds without an answer
@@ -35,7 +33,7 @@ def fetch(name: str) -> bytes:
         return _checked(_read(Path(place).expanduser()), promised, place)
     if promised is None:
         raise ConfigError(f"detector_model={place} has no checksum; write #sha256= and the file's 64 digits behind it")
-    kept = _cache_folder() / f"{promised}.onnx"
+    kept = cached("models") / f"{promised}.onnx"
     if kept.is_file() and hashlib.sha256(data := kept.read_bytes()).hexdigest() == promised:
         return data
     data = _checked(_download(place), promised, place)
@@ -59,10 +57,6 @@ def _split(name: str) -> tuple[str, str | None]:
     if not re.fullmatch("[0-9a-fA-F]{64}", digits):
         raise ConfigError(f"detector_model={name} has a checksum that is not 64 hexadecimal digits; copy it whole")
     return place, digits.lower()
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("MMER_CACHE") or platformdirs.user_cache_path("mmer")) / "models"
 
 
 def _read(path: Path) -> bytes:
