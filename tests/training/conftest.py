@@ -235,7 +235,9 @@ class Run:
 
     def wait(self) -> int:
         """Return its exit code, or minus the signal that has ended it."""
-        return self.nursery.ask({"wait": self.pid})
+        code = self.nursery.ask({"wait": self.pid})
+        self.nursery.running.discard(self.pid)
+        return code
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -257,6 +259,8 @@ class Nursery:
     """Starts trainings without the seconds that a new interpreter takes to import PyTorch and Lightning."""
 
     def __init__(self) -> None:
+        self.running: set[int] = set()
+        """Trainings that nobody has waited for."""
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", NURSERY],
             stdin=subprocess.PIPE,
@@ -274,12 +278,21 @@ class Nursery:
         """Begin a training; ``before`` is Python that it runs first, with ``cli`` in its hands."""
         log.touch()  # it may be read before the child has opened it
         order = {"args": [str(arg) for arg in args], "log": str(log), "env": dict(env or {}), "before": before}
-        return Run(self, self.ask(order), log)
+        run = Run(self, self.ask(order), log)
+        self.running.add(run.pid)
+        return run
 
     def start_mmer(self, folder: Path, args: Sequence[str], log: Path, killed: int | None = None) -> Run:
         """Begin ``mmer`` in a working folder, with trainings that are forked from it; the trial ``killed`` is once."""
         before = FORKED.format(folder=str(folder), here=str(Path(__file__).parent), args=list(args), killed=killed)
         return self.start([], log, before=before)
+
+    def end_all(self) -> None:
+        """Kill the trainings that nobody has waited for."""
+        for pid in self.running:
+            os.kill(pid, signal.SIGKILL)
+        for pid in list(self.running):
+            Run(self, pid, Path(os.devnull)).wait()
 
     def start_all(
         self, count: int, args: Sequence[str], log: Path, before: str = "", strategy: str = "ddp"
@@ -321,4 +334,14 @@ def nursery() -> Iterator[Nursery]:
     started = Nursery()
     yield started
     with suppress(BrokenPipeError), started.process:  # which closes what it reads from and writes to
-        pass
+        for pid in started.running:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def no_orphans(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave no training behind of a test that has failed: its peers would wait for one another for half an hour."""
+    nursery = request.getfixturevalue("nursery") if "nursery" in request.fixturenames else None
+    yield
+    if nursery is not None:
+        nursery.end_all()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmer.training.child import Child, complaint, stop
+from tests.training.alive import is_alive
 
 SLEEPER = "import time; from mmer.training.child import follow_parent; follow_parent(); print('up', flush=True); {}"
 
@@ -72,13 +73,6 @@ def test_none_outlives_a_child_that_was_killed_or_has_failed(
     while child.poll() is None or is_alive(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_threads_are_the_child_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
