@@ -117,11 +117,11 @@ def test_two_processes_learn_what_one_learns(
 
 COMPILE = """
 import torch
-compile_module, compiled = torch.nn.Module.compile, []
+compile_module = torch.nn.Module.compile
 
 def check(self, mode=None):
     assert mode is None
-    compiled.append(type(self).__name__)
+    print(type(self).__name__, file=open({path!r} + ".compiled", "a"))
     return compile_module(self, backend="aot_eager")
 
 torch.nn.Module.compile = check
@@ -144,9 +144,11 @@ def test_a_compiled_model_learns_what_it_would_learn(nursery: Any, voice_config:
         fit = ["fit", f"--config={voice_config}", f"--trainer.default_root_dir={tmp_path / name}"]
         fit += [f"--model.compute.compile={mode}", "--model.config.streams.voice.dropout=0"]
         fit += ["--model.config.fusion.kind=transformer", "--model.config.fusion.dropout=0"]
-        run = nursery.start(fit, tmp_path / f"{name}.log", before=COMPILE + LOSSES.format(path=str(tmp_path / name)))
+        run = nursery.start(fit, tmp_path / f"{name}.log", before=(COMPILE + LOSSES).format(path=str(tmp_path / name)))
         assert run.wait() == 0, run.said()
         losses.append([float(line) for line in Path(f"{tmp_path / name}.losses").read_text().splitlines()])
         weights.append(torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3) and len(losses[0]) == 6
     assert weights[0].keys() == weights[1].keys()
+    assert (tmp_path / "compiled.compiled").read_text().split() == ["WaveCNN", "TransformerFusion"]
+    assert not (tmp_path / "plain.compiled").exists()
