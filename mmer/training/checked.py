@@ -38,10 +38,18 @@ def number(value: Any, where: str) -> float:
     Raises:
         ConfigError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         hint = "; YAML takes 1e-5 for a word, write 1.0e-5" if isinstance(value, str) else ""
         raise ConfigError(f"{where} is {value!r} and no number{hint}")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError as error:
+        raise ConfigError(
+            f"{where} is a whole number of more digits than can be counted with; give a smaller one"
+        ) from error
+    if not math.isfinite(found):
+        raise ConfigError(f"{where} is {value!r} and no number")
+    return found
 
 
 def whole(value: Any, where: str, least: int) -> int:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -69,6 +70,20 @@ class Span:
     step: float | None = None
     whole: bool = False
 
+    @property
+    def last(self) -> float:
+        """The largest that can be drawn; with steps it may be less than ``high``."""
+        return self.high if self.step is None else self.at(self.steps)
+
+    @property
+    def steps(self) -> int:
+        """How many steps lie between the least and the largest that can be drawn."""
+        return int((_exactly(self.high) - _exactly(self.low)) // _exactly(self.step or 1.0))
+
+    def at(self, steps: int) -> float:
+        """Return the number that is so many steps above the least, as it is written: 0.3, and not 0.1 three times."""
+        return float(_exactly(self.low) + steps * _exactly(self.step or 1.0))
+
     def __str__(self) -> str:
         kind = "whole, " if self.whole else ""
         way = "each tenfold as likely" if self.log else "" if self.step is None else f"in steps of {self.step:g}"
@@ -115,17 +130,20 @@ def every_value(domain: Domain) -> Sequence[Plain]:
     """Return every value of a parameter that has finitely many."""
     if isinstance(domain, Choice):
         return domain.values
-    step = domain.step or 1.0
-    count = math.floor((domain.high - domain.low) / step + 1e-9) + 1
-    found = [domain.low + i * step for i in range(count)]
+    found = [domain.at(steps) for steps in range(domain.steps + 1)]
     return [round(value) for value in found] if domain.whole else found
 
 
 def ends(domain: Domain) -> Sequence[Plain]:
-    """Return the values of a choice, or the two ends of a span."""
+    """Return the values of a choice, or the least and the largest that a span can give."""
     if isinstance(domain, Choice):
         return domain.values
-    return [round(domain.low), round(domain.high)] if domain.whole else [domain.low, domain.high]
+    return [round(domain.low), round(domain.last)] if domain.whole else [domain.low, domain.last]
+
+
+def _exactly(value: float) -> Decimal:
+    """Return a number as it is written."""
+    return Decimal(repr(value))
 
 
 def _tell(value: Plain) -> str:
@@ -167,6 +185,8 @@ def _choice(spec: Mapping[str, Any], where: str) -> Choice:
     values, chances = spec["values"], spec.get("probabilities")
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{where}.values must be a list with something in it")
+    if chances is not None and not (isinstance(chances, list) and len(chances) == len(values)):
+        raise ConfigError(f"{where}.probabilities must be a list, with one for each value; or leave them out")
     if chances is not None and len(set(map(str, chances))) > 1:
         raise ConfigError(f"{where}.probabilities: every value is as likely here; leave them out, or use wandb agent")
     found = tuple(_plain(value, f"{where}.values") for value in values)
@@ -180,7 +200,7 @@ def _span(drawn: str, spec: Mapping[str, Any], where: str) -> Domain:
     whole = all(isinstance(spec.get(key, 1), int) for key in ("min", "max", "q"))
     log = "log" in drawn
     if drawn == "log_uniform":
-        low, high, whole = math.exp(low), math.exp(high), False
+        low, high, whole = _exp(low, where), _exp(high, where), False
     if log and low <= 0:
         raise ConfigError(f"{where}.min is {low:g}, and only a positive number has a logarithm")
     if low > high:
@@ -200,6 +220,16 @@ def _span(drawn: str, spec: Mapping[str, Any], where: str) -> Domain:
             raise ConfigError(f"{where}: min must be a multiple of q, which must be positive")
         return Span(low, high, step=step, whole=whole)
     return Span(low, high, log=log)
+
+
+def _exp(exponent: float, where: str) -> float:
+    try:
+        return math.exp(exponent)
+    except OverflowError as error:
+        raise ConfigError(
+            f"{where}: log_uniform takes exponents of e, and {exponent:g} is too large for one; for real values write "
+            "distribution: log_uniform_values"
+        ) from error
 
 
 def _plain(value: Any, where: str) -> Plain:

@@ -20,7 +20,7 @@ from mmer.training.devices import device_flags
 from mmer.training.domains import show_value
 from mmer.training.settings import comparable, name_differences, read_several
 from mmer.training.sweep_file import Pruner, Sweep, read_sweep
-from mmer.training.sweepable import check_flags
+from mmer.training.sweepable import check_flags, check_same, look_up
 
 _EPOCHS = "trainer.max_epochs"
 
@@ -147,6 +147,8 @@ def make_plan(
     found = read_several([[*sweep.flags(params), *overrides] for params in samples])
     for settings in found:
         _check_settings(settings)
+    check_same(found, tuple(sweep.domains))
+    _check_clips(found[0])  # the same for all by now, and they may be far away
     _check_reach(sweep, samples, found)
     ended: Pruner = "none" if sweep.halving is None else "halving"
     return SweepPlan(sweep, tuple(overrides), seed, retries, pruner or ended, found[0])
@@ -165,19 +167,12 @@ def _check_reach(sweep: Sweep, samples: Sequence[Mapping[str, Any]], found: Sequ
     """
     for name in sweep.domains:
         given = {show_value(params[name]) for params in samples}
-        read = {json.dumps(_look_up(settings, name), sort_keys=True) for settings in found}
+        read = {json.dumps(look_up(settings, name), sort_keys=True) for settings in found}
         if len(read) < len(given) and read != {"null"}:
             raise ConfigError(
                 f"parameters.{name} does not reach the training: {listed(given)} make {listed(read)} of it; a flag "
                 "behind it, in the command or behind --, undoes it, or two of its values are the same"
             )
-
-
-def _look_up(settings: Any, name: str) -> Any:
-    """Return a setting by its dotted name; None where there is none."""
-    for part in name.split("."):
-        settings = settings.get(part) if isinstance(settings, Mapping) else None
-    return settings
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
@@ -192,6 +187,15 @@ def _check_settings(settings: dict[str, Any]) -> None:
     if trainer["logger"] is not None:
         raise ConfigError("trainer.logger takes the place of the log that a sweep reads; leave it out")
     TypeAdapter(ModelConfig).validate_python(settings["model"]["config"])
+    TypeAdapter(ShardConfig).validate_python(settings["data"].get("shards", {}))
+
+
+def _check_clips(settings: dict[str, Any]) -> None:
+    """Refuse a split without validation clips.
+
+    Raises:
+        MmerError: It is one, or the clips cannot be read.
+    """
     split = TypeAdapter(SplitConfig).validate_python(settings["data"]["split"])
     shards = TypeAdapter(ShardConfig).validate_python(settings["data"].get("shards", {}))
     rows = open_corpus(as_root(settings["data"]["root"]), shards).rows

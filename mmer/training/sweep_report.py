@@ -201,7 +201,7 @@ def _picture(plan: SweepPlan, summary: Mapping[str, Any]) -> bytes | None:
 def _axis(name: str, domain: Domain) -> Axis:
     if isinstance(domain, Choice):
         return Axis(name, 0.0, float(max(1, len(domain.values) - 1)), words=tuple(map(show_value, domain.values)))
-    return Axis(name, domain.low, domain.high, log=domain.log, whole=domain.whole)
+    return Axis(name, domain.low, domain.last, log=domain.log, whole=domain.whole)
 
 
 def _place(value: Any, domain: Domain) -> float:

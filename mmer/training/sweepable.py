@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from mmer.errors import ConfigError
 
@@ -11,6 +13,8 @@ _NOT_SWEPT = {
     "data.root": "values on other clips cannot be compared; sweep each corpus apart",
     "model.config.labels": "values over other classes cannot be compared; sweep each label set apart",
     "trainer.default_root_dir": "every trial has a folder of its own",
+    "trainer.devices": "a trial is put on devices by mmer sweep; give it in the command",
+    "trainer.accelerator": "a trial is put on devices by mmer sweep; give it in the command",
     "trainer.logger": "the sweep reads each trial's own log",
     "trainer.fast_dev_run": "it leaves no values to compare",
     "config": "name one in the command",
@@ -39,6 +43,30 @@ def check_parameter(name: str) -> None:
             raise ConfigError(f"parameters.{name} cannot be swept: {why}")
     if f"--{name}" in _NOT_HERE:
         raise ConfigError(f"parameters.{name} cannot be swept: {_NOT_HERE[f'--{name}']}")
+
+
+def check_same(found: Sequence[Mapping[str, Any]], parameters: Collection[str]) -> None:
+    """Refuse a parameter that holds a setting that cannot be swept, and changes it.
+
+    Args:
+        found: All settings of some trials in which every value occurs.
+        parameters: Names of the sweep's parameters.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for name, why in _NOT_SWEPT.items():
+        if len({json.dumps(look_up(settings, name), sort_keys=True) for settings in found}) > 1:
+            outer = [each for each in parameters if name.startswith(f"{each}.")]
+            told = f"parameters.{outer[0]}" if outer else "a parameter"
+            raise ConfigError(f"{told} changes {name}, which cannot be swept: {why}")
+
+
+def look_up(settings: Any, name: str) -> Any:
+    """Return a setting by its dotted name; None where there is none."""
+    for part in name.split("."):
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def check_flags(flags: Sequence[str], parameters: Collection[str]) -> None:
