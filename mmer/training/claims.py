@@ -13,13 +13,22 @@ from time import monotonic
 from typing import Any
 
 from filelock import FileLock, Timeout
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, fail_stale_trials
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mmer.training.slots import END, SLOT, End, Slot, alive, find_slots, is_over, judge
-from mmer.training.study import HEARTBEAT, WANTED, distributions, quietly, unfinished
+from mmer.training.study import (
+    DEFINITION,
+    GRACE,
+    HEARTBEAT,
+    WANTED,
+    check_definition,
+    distributions,
+    quietly,
+    unfinished,
+)
 from mmer.training.sweep_plan import SweepPlan
 
 
@@ -43,6 +52,8 @@ class Claims:
         self._lock = FileLock(folder / ".lock")  # one begins a trial, or looks who is dead, at a time
         self._held: dict[int, FileLock] = {}
         self._beats: dict[int, float] = {}
+        self._seen: dict[int, float] = {}  # when others' trials were first seen to run, of which a database must tell
+        self._definition: Any = plan.definition()
 
     def look(self) -> None:
         """Count what is finished, and see whether anything is left to do."""
@@ -54,21 +65,29 @@ class Claims:
         """Begin a trial and hold it; None where there is none to begin."""
         with self._lock, quietly():
             while (trial := self._ask()) is not None:
+                self._held[trial.number] = self._claim(trial.number)  # first: whatever comes now, leave() finds it
                 self._live(trial.number)
-                claim = self._claim(trial.number)
-                claim.acquire()
+                self._held[trial.number].acquire()
                 reason = judge(self._trials(), trial.number, self.wanted, self._plan.retries, grid=self._grid)
                 if reason is None:
-                    self._held[trial.number] = claim
                     return trial
-                self.fail(trial, reason)
-                claim.release()
+                self.fail(trial.number, reason)
+                self.drop(trial.number)
         return None
 
     def drop(self, number: int) -> None:
         """Let go of a trial."""
         self._held.pop(number).release()
         self._beats.pop(number, None)
+
+    def leave(self) -> None:
+        """Fail what is held or half begun, unless it is finished, and let go of it; others try it again."""
+        begun = getattr(self._study.sampler, "begun", None)  # of a trial that was interrupted while it was drawn
+        for number in {*self._held, *([] if begun is None else [begun])}:
+            with suppress(StorageInternalError, OSError):
+                self.fail(number, "interrupted")
+        for number in tuple(self._held):
+            self.drop(number)
 
     def beat(self) -> None:
         """Tell a database every few seconds that the trials that are held are trained."""
@@ -77,11 +96,22 @@ class Claims:
                 self._live(number)
                 self._beats[number] = monotonic()
 
-    def fail(self, trial: Trial, end: End) -> None:
-        """Fail a trial and say why, unless somebody else has."""
+    def fail(self, number: int, end: End | None) -> bool:
+        """Fail a trial and say why, unless it is finished; tell whether it is failed, by whomever.
+
+        Args:
+            number: Its number.
+            end: Why; None where nobody knows.
+        """
         with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr(END, end)
-        self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            if end is not None:
+                self._storage.set_trial_user_attr(self._id(number), END, end)
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        return self.state(number) is TrialState.FAIL
+
+    def state(self, number: int) -> TrialState:
+        """Return how far a trial is."""
+        return self._storage.get_trial(self._id(number)).state
 
     def is_dead(self, number: int) -> bool:
         """Tell whether a trial is to be tried again."""
@@ -93,23 +123,31 @@ class Claims:
         found = []
         with self._lock, quietly():
             for trial in unfinished(self._study):
-                if trial.number not in self._held and self._is_deserted(trial.number):
-                    self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                deserted = trial.number not in self._held and self._is_deserted(trial.number)
+                if deserted and self.fail(trial.number, None):  # it may have been finished since
                     found.append(trial.number)
             fail_stale_trials(self._study)
+            self._watch_silent()
         return found
 
     def _ask(self) -> Trial | None:
         slots = self._slots(self._trials())
         if is_over(slots, self.wanted, grid=self._grid):
             return None
-        for slot in slots:
+        living = alive(slots)
+        asked = living[: self.wanted]  # the others wait until somebody wants more
+        for slot in asked:
             if slot.state == "dead":
-                self._study.enqueue_trial(_settings(slot.trials[-1]), user_attrs={SLOT: slot.number})
-        queued = any(slot.state in ("waiting", "dead") for slot in slots)
-        if not queued and (self._grid or len(alive(slots)) >= self.wanted):
+                self._study.enqueue_trial(self._settings(slot.trials[-1]), user_attrs={SLOT: slot.number})
+        queued = any(slot.state in ("waiting", "dead") for slot in asked)
+        if not queued and (self._grid or len(living) >= self.wanted):
             return None
         return self._study.ask(self._distributions)
+
+    def _settings(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return a trial's parameters; one that died while they were drawn draws all of them anew."""
+        known: dict[str, Any] = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        return known if known.keys() == self._distributions.keys() else {}
 
     def _is_deserted(self, number: int) -> bool:
         """Tell whether nobody holds a trial that runs; of one that began in another folder, its heartbeat tells."""
@@ -130,17 +168,31 @@ class Claims:
     def _live(self, number: int) -> None:
         """Tell a database that somebody trains a trial."""
         if isinstance(self._storage, RDBStorage):
-            study = self._storage.get_study_id_from_name(self._study.study_name)
-            self._storage.record_heartbeat(self._storage.get_trial_id_from_study_id_trial_number(study, number))
+            self._storage.record_heartbeat(self._id(number))
+
+    def _watch_silent(self) -> None:
+        """Give a sign of life to trials that a database may have none of, once, so that it can miss the next.
+
+        Whoever began such a trial was gone before the first; a database waits for ever for the second.
+        """
+        for trial in unfinished(self._study):
+            since = self._seen.setdefault(trial.number, monotonic())
+            if trial.number not in self._held and monotonic() - since >= GRACE:
+                self._live(trial.number)
+                self._seen[trial.number] = float("inf")
+
+    def _id(self, number: int) -> int:
+        """Return what the storage calls a trial."""
+        study = self._storage.get_study_id_from_name(self._study.study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
     def _slots(self, trials: Sequence[FrozenTrial]) -> list[Slot]:
-        self.wanted = int(self._study.user_attrs[WANTED])
+        known = self._study.user_attrs
+        if known.get(DEFINITION) != self._definition:  # another machine's, that began it at the same moment
+            check_definition(self._study, self._plan)
+            self._definition = known.get(DEFINITION)
+        self.wanted = int(known[WANTED])
         return find_slots(trials, self._plan.retries, grid=self._grid)
-
-
-def _settings(trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's parameters, also of one that died before it had taken all of a point of a grid."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}

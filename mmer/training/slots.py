@@ -2,7 +2,8 @@
 
 Trials are numbered by the storage as they begin, so processes that share a study agree on the order of its slots
 without asking each other. The first N slots that are not given up are the N trials that were asked for; whoever finds
-that his trial lies beyond withdraws it. A slot that was given up stays so, hence never more than N finish.
+that his trial lies beyond withdraws it. A slot that was given up stays so, hence never more than N finish; a point of a
+grid keeps its place, and may be begun when more are asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ End = Literal["surplus", "twice", "mistake", "interrupted", "died"]
 asked to end; its training was killed, which is also what nothing says."""
 
 State = Literal["finished", "running", "waiting", "dead", "gone"]
-"""Of a slot; a dead one is to be tried again, one that is gone never."""
+"""Of a slot; a dead one is to be tried again, one that is gone never. A point of a grid that was withdrawn is dead:
+more may be asked for later."""
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -56,7 +58,7 @@ def find_slots(trials: Sequence[FrozenTrial], retries: int, *, grid: bool) -> li
     for trial in sorted(trials, key=lambda each: each.number):
         if not grid or SLOT in trial.user_attrs:
             found.setdefault(slot_of(trial), []).append(trial)
-    return [Slot(number, _state(each, retries), tuple(each)) for number, each in sorted(found.items())]
+    return [Slot(number, _state(each, retries, grid=grid), tuple(each)) for number, each in sorted(found.items())]
 
 
 def slot_of(trial: FrozenTrial) -> int:
@@ -102,7 +104,7 @@ def _holds(trial: FrozenTrial, number: int) -> bool:
     return trial.state in _FINISHED or (trial.state is TrialState.RUNNING and trial.number < number)
 
 
-def _state(trials: Sequence[FrozenTrial], retries: int) -> State:
+def _state(trials: Sequence[FrozenTrial], retries: int, *, grid: bool) -> State:
     states = {trial.state for trial in trials}
     if states & set(_FINISHED):
         return "finished"
@@ -111,6 +113,6 @@ def _state(trials: Sequence[FrozenTrial], retries: int) -> State:
     if TrialState.WAITING in states:
         return "waiting"
     ends = [trial.user_attrs.get(END, "died") for trial in trials]
-    if "surplus" in ends or "mistake" in ends or ends.count("died") > retries:
+    if ("surplus" in ends and not grid) or "mistake" in ends or ends.count("died") > retries:
         return "gone"
     return "dead"

@@ -10,15 +10,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
-from typing import Any
 
-import numpy as np
 import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
@@ -26,8 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmer.errors import ConfigError, SweepError
 from mmer.training.domains import Choice, Domain, Plain
+from mmer.training.sampler import SeededSampler
 from mmer.training.slots import SLOT
-from mmer.training.sweep_file import Halving, Method, Pruner, Sweep
+from mmer.training.sweep_file import Halving, Pruner, Sweep
 from mmer.training.sweep_plan import SweepPlan
 
 DEFINITION = "definition"
@@ -72,44 +70,6 @@ class JournalLock(JournalFileOpenLock):
     def release(self) -> None:
         """Let others write."""
         self._held.release()
-
-
-class SeededSampler(BaseSampler):
-    """Draws a trial by the seed, its number and what is finished.
-
-    So a sweep that is started again goes on as it would have, and of two processes none draws what the other drew.
-
-    Args:
-        method: How.
-        seed: The seed.
-    """
-
-    def __init__(self, method: Method, seed: int) -> None:
-        self.method = method
-        self.seed = seed
-        self._sampler: BaseSampler = RandomSampler(seed)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Begin a trial."""
-        seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
-        self._sampler = TPESampler(seed=seed, constant_liar=True) if self.method == "bayes" else RandomSampler(seed)
-        self._sampler.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return what is drawn together."""
-        return self._sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draw it."""
-        return self._sampler.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw one parameter alone."""
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
 def name_storage(url: str | None) -> str:
@@ -176,9 +136,15 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
 @contextmanager
 def closing_storage(storage: BaseStorage) -> Iterator[BaseStorage]:
-    """Let go of a database's connections at the end."""
+    """Let go of a database's connections at the end.
+
+    Raises:
+        SweepError: Meanwhile it could not be read or written to.
+    """
     try:
         yield storage
+    except StorageInternalError as error:
+        raise SweepError(f"the study cannot be read or written to: {_first_line(error)[:200]}") from error
     finally:
         if isinstance(storage, RDBStorage):
             storage.remove_session()
@@ -204,16 +170,25 @@ def open_study(storage: BaseStorage, name: str, plan: SweepPlan) -> Study:
         pruner=make_pruner(plan.pruner, plan.sweep.halving, plan.epochs),
         load_if_exists=True,
     )
-    held = study.user_attrs.get(DEFINITION)
-    if held is None:
+    if study.user_attrs.get(DEFINITION) is None:
         if study.get_trials(deepcopy=False):
             raise SweepError(f"study {name} is not of mmer sweep; give another --study")
         study.set_user_attr(DEFINITION, plan.definition())
-    elif differences := plan.differences(held):
-        raise SweepError(
-            f"study {name} was begun with other settings: {differences}; give those, or another --study and --output"
-        )
+    check_definition(study, plan)  # also of what was just written: another machine may have been quicker
     return study
+
+
+def check_definition(study: Study, plan: SweepPlan) -> None:
+    """Refuse a study that was begun with other settings.
+
+    Raises:
+        SweepError: It was.
+    """
+    if differences := plan.differences(study.user_attrs[DEFINITION]):
+        raise SweepError(
+            f"study {study.study_name} was begun with other settings: {differences}; give those, or another --study "
+            "and --output"
+        )
 
 
 def load_study(storage: BaseStorage, name: str) -> Study:
@@ -278,8 +253,8 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)
     if domain.whole:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+        return IntDistribution(int(domain.low), int(domain.last), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
 
 
 def _cut_broken_line(path: Path) -> None:

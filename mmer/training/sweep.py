@@ -102,8 +102,6 @@ def run_trials(
                 sleep(_PAUSE)
             bar.n = worker.claims.finished
             bar.refresh()
-        except StorageInternalError as error:
-            raise SweepError(f"the study can no longer be written to: {str(error.__cause__ or error)[:200]}") from error
         finally:
             worker.leave()
 
@@ -126,32 +124,41 @@ class _Worker:
 
     def step(self) -> bool:
         """Look at everything once; False where there is nothing left to do."""
-        ended = [job for job in self.running if self._is_over(job)]
-        for job in ended:
-            self.running.remove(job)
-            self.claims.drop(job.trial.number)
-        if ended or monotonic() - self.looked >= _ROUND:
+        before = len(self.running)
+        for job in tuple(self.running):
+            if self._is_over(job):
+                self.running.remove(job)  # at once: what another one raises is not to touch it
+                self.claims.drop(job.trial.number)
+        if len(self.running) < before or monotonic() - self.looked >= _ROUND:
             self._begin_others()
             self.looked = monotonic()
         self.course = "; ".join(map(self._say, self.running))
         return bool(self.running) or not self.claims.over
 
     def leave(self) -> None:
-        """End what still runs; it begins anew as another trial, so nothing of it is kept."""
+        """End what still runs; it begins anew as another trial. What had ended by itself is told."""
         stop([job.child for job in self.running])
         for job in self.running:
-            _drop_checkpoints(job.course.folder)
-            with suppress(StorageInternalError, UpdateFinishedTrialError, OSError):
-                if job.pruned:
-                    self._finish(job, TrialState.PRUNED)
-                else:
-                    self.claims.fail(job.trial, "interrupted")
-            self.claims.drop(job.trial.number)
+            with suppress(SweepError, StorageInternalError, UpdateFinishedTrialError, OSError):
+                self._leave(job)
         self.running = []
+        self.claims.leave()
+
+    def _leave(self, job: _Job) -> None:
+        """Tell the study of a trial that was stopped; its checkpoints are dropped once the study knows of its end."""
+        number = job.trial.number
+        told = self.claims.state(number).is_finished()
+        if not told and job.child.poll() == 0:
+            self._is_over(job)
+        elif not told and job.pruned:
+            self._finish(job, TrialState.PRUNED)
+        elif self.claims.fail(number, "interrupted"):
+            _drop_checkpoints(job.course.folder)
 
     def _begin_others(self) -> None:
         self.claims.beat()
         for number in self.claims.bury():
+            _drop_checkpoints(self._folder_of(number))
             hope = "; it is tried again" if self.claims.is_dead(number) else ""
             self._print(f"trial {number} has lost its process{hope}")
         while len(self.running) < self.jobs and (trial := self.claims.take()) is not None:
@@ -160,7 +167,7 @@ class _Worker:
         self._check_luck()
 
     def _train(self, trial: Trial) -> None:
-        folder = self.folder / "trials" / str(trial.number)
+        folder = self._folder_of(trial.number)
         with suppress(FileNotFoundError):
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
@@ -177,6 +184,9 @@ class _Worker:
         )
         self.running.append(_Job(trial, child, Course(folder, self.plan.sweep.metric, self.plan.sweep.goal), seat))
 
+    def _folder_of(self, number: int) -> Path:
+        return self.folder / "trials" / str(number)
+
     def _is_over(self, job: _Job) -> bool:
         """Look at a trial: tell what is new of it, and end it where it should; True where it has ended.
 
@@ -184,6 +194,7 @@ class _Worker:
         """
         code = job.child.poll()
         if job.lost:
+            self._forget(job, code)
             return code is not None
         try:
             if code == 0:
@@ -197,7 +208,13 @@ class _Worker:
             self._print(f"trial {job.trial.number} was taken for dead and given to another; this one is dropped")
             job.lost = True
             job.child.kill()
+            self._forget(job, code)
         return code is not None
+
+    def _forget(self, job: _Job, code: int | None) -> None:
+        """Drop the checkpoints of a trial that another one has by now, as soon as nothing writes them any more."""
+        if code is not None and self.claims.state(job.trial.number) is TrialState.FAIL:
+            _drop_checkpoints(job.course.folder)
 
     def _tell_epochs(self, job: _Job, *, done: bool) -> bool:
         """Tell the study what each new epoch made of a trial: the best so far; True where it should end early."""
@@ -227,7 +244,7 @@ class _Worker:
     def _finish(self, job: _Job, state: TrialState) -> None:
         """Tell the study what a trial was worth: its best epoch, whose checkpoint is kept."""
         if job.course.best is None and state is TrialState.COMPLETE:
-            self.claims.fail(job.trial, "mistake")
+            self.claims.fail(job.trial.number, "mistake")
             raise SweepError(f"trial {job.trial.number} {job.course.logged()}; see {job.child.log}")
         if job.course.best is not None:
             job.trial.set_user_attr(EPOCH, job.course.epoch)
@@ -242,7 +259,7 @@ class _Worker:
         killed = code < 0 or code in _SIGNALLED or _LOST.search(complaint) is not None
         end: End = "died" if killed else "mistake"
         job.trial.set_user_attr(COMPLAINT, complaint)
-        self.claims.fail(job.trial, end)
+        self.claims.fail(job.trial.number, end)
         _drop_checkpoints(job.course.folder)
         again = self.claims.is_dead(job.trial.number)
         if not again:

@@ -85,6 +85,10 @@ def test_a_point_that_is_not_of_the_grid_counts_nothing() -> None:
     assert judge(found, 1, 5, 2, grid=True) is None
 
 
+def test_a_point_of_a_grid_that_was_withdrawn_may_come_back() -> None:
+    assert [slot.state for slot in find_slots(trials("c:0 s:1 m:2"), 2, grid=True)] == ["finished", "dead", "gone"]
+
+
 def test_the_first_slots_alive_are_those_that_finish() -> None:
     slots = find_slots(trials("m c k r s w:2"), 2, grid=False)
     assert [slot.number for slot in alive(slots)] == [1, 2, 3]

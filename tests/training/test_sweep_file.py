@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from mmer.errors import ConfigError
 from mmer.training.domains import Choice, Span, show_value
+from mmer.training.study import distributions
 from mmer.training.sweep_file import Halving, Sweep, read_sweep
+from mmer.training.sweep_report import _axis
 from mmer.training.sweepable import check_flags
 
 GOOD: dict[str, Any] = {
@@ -118,6 +122,21 @@ def test_a_grid_has_every_point_and_samples_have_every_value(tmp_path: Path) -> 
     assert sweep.samples() == [{"a": "x", "b": 1, "c": 0.0}, {"a": "y", "b": 3, "c": 0.5}]
 
 
+def test_steps_end_where_the_last_fits_and_give_the_numbers_that_are_written(tmp_path: Path) -> None:
+    steps = {"distribution": "q_uniform", "min": 0, "max": 0.7, "q": 0.1}
+    parameters = {"a": {**steps, "max": 0.37}, "b": {"distribution": "q_uniform", "min": 64, "max": 250, "q": 64}}
+    sweep = read(tmp_path, method="grid", parameters=parameters)
+    assert [point["a"] for point in sweep.points()[::3]] == [0.0, 0.1, 0.2, 0.3]
+    assert sweep.samples() == [{"a": 0.0, "b": 64}, {"a": 0.3, "b": 192}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of Optuna, where a last step does not fit
+        found = distributions(sweep)
+    assert found == {"a": FloatDistribution(0.0, 0.3, step=0.1), "b": IntDistribution(64, 192, step=64)}
+    assert _axis("b", sweep.domains["b"]).high == 192
+    whole = read(tmp_path, method="grid", parameters={"a": steps}).points()
+    assert [point["a"] for point in whole] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -174,6 +193,8 @@ def test_yaml_reads_a_number_as_a_number(value: Any, shown: str) -> None:
         ({"parameters": {"data.split.fold": {"values": [1, 2]}}}, "split.fold cannot be swept: values of other val"),
         ({"parameters": {"data.root": {"values": ["a", "b"]}}}, "data.root cannot be swept: values on other clips"),
         ({"parameters": {"model.config.labels": {"values": ["a", "b"]}}}, "labels cannot be swept: values over other"),
+        ({"parameters": {"trainer.devices": {"values": [1, 2]}}}, "trainer.devices cannot be swept: a trial is put on"),
+        ({"parameters": {"trainer.accelerator": {"value": "cpu"}}}, "trainer.accelerator cannot be swept: a trial is"),
         ({"parameters": {"oracle": {"values": [True]}}}, "oracle cannot be swept: a sweep never looks at"),
         ({"parameters": {"a": {"parameters": {}, "min": 1}}}, "parameters.a has parameters of its own"),
     ],
@@ -197,6 +218,10 @@ def test_what_cannot_be_done_is_refused_in_one_line(changes: dict[str, Any], mes
         ({"values": [1, 1]}, "values names a value twice"),
         ({"values": [1, None]}, "write 'null', with its quotes"),
         ({"values": [1, 2], "probabilities": [0.1, 0.9]}, "probabilities: every value is as likely here"),
+        ({"values": [1, 2], "probabilities": 0.5}, "probabilities must be a list, with one for each value; or leave"),
+        ({"values": [1, 2], "probabilities": [0.5]}, "probabilities must be a list, with one for each value"),
+        ({"distribution": "log_uniform", "min": 64, "max": 1024}, "1024 is too large .* distribution: log_uniform_val"),
+        ({"min": 0, "max": 10**400}, "max is a whole number of more digits than can be counted with; give a smaller"),
         ({"values": [1, 2], "min": 1}, "categorical has no use for min"),
         ({"distribution": "uniform", "min": 1}, "uniform needs max"),
         ({"min": 2, "max": 1}, "min is 2 and more than max, 1"),
