@@ -45,7 +45,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         parser.rest = "overrides"
     what = parser.add_argument_group("what is swept")
     what.add_argument("file", type=Path, metavar="FILE", help="the sweep, a YAML as in configs/sweeps/")
-    what.add_argument("--trials", type=positive, metavar="N", help="finished trials of the whole study; not of a grid")
+    what.add_argument(
+        "--trials", type=positive, metavar="N", help="finished trials of the whole study; of a grid, its first points"
+    )
     what.add_argument("--seed", type=natural, default=0, help="of what is drawn")
     what.add_argument(
         "--pruner",
@@ -96,6 +98,7 @@ def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     with closing_storage(open_storage(args.storage, args.output)) as storage:
         with FileLock(args.output / ".lock"):  # of two that begin it at once, the second sees what the first wants
+            _check_mark_again(args, own)
             study = open_study(storage, name, plan)
             _mark(args, own)
         run_trials(plan, study, storage, args.output, wanted=wanted, jobs=args.jobs, device=args.device)
@@ -124,7 +127,10 @@ def _report(args: argparse.Namespace) -> int:
         if held is None:
             raise SweepError(f"study {name} is not of mmer sweep; give another --study")
         plan = planned_before(sweep, held, name)
-        _mark(args, own)
+        args.output.mkdir(parents=True, exist_ok=True)
+        with FileLock(args.output / ".lock"):
+            _check_mark_again(args, own)
+            _mark(args, own)
         _summarise(args, plan, study)
     return 0
 
@@ -184,9 +190,18 @@ def _check_mark(args: argparse.Namespace, own: Mapping[str, str]) -> None:
         )
 
 
+def _check_mark_again(args: argparse.Namespace, own: Mapping[str, str]) -> None:
+    """Refuse a folder that another process has made its own since; whoever asks holds its lock.
+
+    Raises:
+        SweepError: It is another study's.
+    """
+    if (args.output / _STUDY).is_file():
+        _check_mark(args, own)
+
+
 def _mark(args: argparse.Namespace, own: Mapping[str, str]) -> None:
     """Write into the folder which study it is of."""
-    args.output.mkdir(parents=True, exist_ok=True)
     with replacing(args.output / _STUDY) as temporary:
         temporary.write_text(json.dumps(own) + "\n", encoding="utf-8")
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
 
 from mmer.cli import main
 from mmer.cli.sweep import _without_password as hide
+from mmer.training import study, sweep_plan
 from mmer.training import sweep as sweeps
-from mmer.training import sweep_plan
 
 HERE = Path(__file__).parents[1] / "training"
 SWEEP: dict[str, Any] = {
@@ -53,6 +54,7 @@ def run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setattr(sweeps, "_ROUND", 0.05)
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [SETTINGS] * len(lines))
     monkeypatch.setattr(sweep_plan, "_check_settings", lambda settings: None)
+    monkeypatch.setattr(sweep_plan, "_check_clips", lambda settings: None)
     child = sweeps.Child
 
     def played(module: str, *args: Any) -> Any:
@@ -135,6 +137,39 @@ def test_a_folder_is_of_one_study(run: Callable[..., int], tmp_path: Path, capsy
     assert "study quick was begun with other settings: seed was 0 and is 3; give those" in capsys.readouterr().err
     assert run("--trials", "2") == 0
     assert "quick: 2 of 2 trials finished" in capsys.readouterr().out
+
+
+def test_of_two_studies_begun_at_once_in_one_folder_the_second_is_refused(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = study.open_storage
+
+    def quicker(url: str | None, folder: Path) -> Any:
+        (folder / "study.json").write_text(json.dumps({"study": "other", "storage": "study.log"}))
+        return opened(url, folder)
+
+    monkeypatch.setattr(study, "open_storage", quicker)
+    assert run("--trials", "1") == 2
+    assert "out holds study other of study.log; name another --output" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out/study.json").read_text())["study"] == "other"
+
+
+def test_a_database_that_can_only_be_read_is_one_line(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.open_storage(f"sqlite:///{tmp_path / 'study.db'}", tmp_path)
+    url = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    assert run("--trials", "1", "--storage", url) == 2
+    said = capsys.readouterr().err
+    assert "the study cannot be read or written to: (sqlite3.OperationalError) attempt to write a readonly" in said
+    assert said.count("\n") == 1
+
+    def broken(*args: Any, **named: Any) -> None:
+        raise StorageInternalError("the server is gone")
+
+    monkeypatch.setattr("mmer.training.sweep_report.summarise", broken)
+    assert run("--trials", "1") == run("--report") == 2
+    assert capsys.readouterr().err.count("the study cannot be read or written to: the server is gone\n") == 2
 
 
 def test_a_report_of_a_file_that_was_edited_says_what_differs(
