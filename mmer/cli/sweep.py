@@ -79,7 +79,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
     check_device(args.device)
     name_storage(args.storage)
-    plan = make_plan(args.file, args.overrides, seed=args.seed, retries=args.retries, pruner=args.pruner)
+    plan = make_plan(args.file, args.overrides, seed=args.seed, pruner=args.pruner)
     wanted = _wanted(args, plan)
     if args.dry_run:
         _show_plan(args, plan, wanted)
@@ -101,8 +101,10 @@ def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
             _check_mark_again(args, own)
             study = open_study(storage, name, plan)
             _mark(args, own)
-        run_trials(plan, study, storage, args.output, wanted=wanted, jobs=args.jobs, device=args.device)
-        finished = _summarise(args, plan, study)
+        how = {"wanted": wanted, "retries": args.retries, "jobs": args.jobs}
+        run_trials(plan, study, storage, args.output, **how, device=args.device)
+        summary = _summarise(args, plan, study)
+    wanted, finished = summary["wanted"], summary["finished"]  # somebody else may want others by now
     if finished < wanted:
         raise SweepError(f"{wanted - finished} of {wanted} trials cannot be trained; sweep.json says why")
     return 0
@@ -135,8 +137,8 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _summarise(args: argparse.Namespace, plan: SweepPlan, study: Any) -> int:
-    """Write what was found, print it, and return how many trials are finished."""
+def _summarise(args: argparse.Namespace, plan: SweepPlan, study: Any) -> dict[str, Any]:
+    """Write what was found, print it, and return it."""
     from mmer.training.study import name_storage
     from mmer.training.sweep_report import summarise, write_summary
 
@@ -148,7 +150,7 @@ def _summarise(args: argparse.Namespace, plan: SweepPlan, study: Any) -> int:
         print(json.dumps(summary, indent=2))
     else:
         print("\n".join(_lines(summary, args.output)))
-    return int(summary["finished"])
+    return summary
 
 
 def _without_password(command: str, url: str | None, shown: str) -> str:

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, RDBStorage, fail_stale_trials
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mmer.training.slots import END, SLOT, End, Slot, alive, find_slots, is_over, judge
+from mmer.training.slots import END, RUN, SLOT, End, Slot, alive, find_slots, is_over, judge
 from mmer.training.study import (
     DEFINITION,
     GRACE,
@@ -27,6 +27,7 @@ from mmer.training.study import (
     check_definition,
     distributions,
     quietly,
+    retries_of,
     unfinished,
 )
 from mmer.training.sweep_plan import SweepPlan
@@ -46,6 +47,7 @@ class Claims:
         self.finished = 0
         self.wanted = 0
         self.over = False
+        self._retries = 0
         self._plan, self._study, self._storage, self._folder = plan, study, storage, folder / "trials"
         self._grid = plan.sweep.method == "grid"
         self._distributions = distributions(plan.sweep)
@@ -68,7 +70,7 @@ class Claims:
                 self._held[trial.number] = self._claim(trial.number)  # first: whatever comes now, leave() finds it
                 self._live(trial.number)
                 self._held[trial.number].acquire()
-                reason = judge(self._trials(), trial.number, self.wanted, self._plan.retries, grid=self._grid)
+                reason = judge(self._trials(), trial.number, self.wanted, self._retries, grid=self._grid)
                 if reason is None:
                     return trial
                 self.fail(trial.number, reason)
@@ -117,6 +119,10 @@ class Claims:
         """Tell whether a trial is to be tried again."""
         slots = self._slots(self._trials())
         return any(slot.state == "dead" and slot.trials[-1].number == number for slot in slots)
+
+    def given_up(self) -> list[FrozenTrial]:
+        """Return the trials of which nothing is kept."""
+        return self._study.get_trials(deepcopy=False, states=(TrialState.FAIL, TrialState.PRUNED))
 
     def bury(self) -> list[int]:
         """Fail trials whose process is gone, so that they are tried again, and return their numbers."""
@@ -171,13 +177,15 @@ class Claims:
             self._storage.record_heartbeat(self._id(number))
 
     def _watch_silent(self) -> None:
-        """Give a sign of life to trials that a database may have none of, once, so that it can miss the next.
+        """Give a sign of life to trials that may have none in a database, once, so that it can miss the next.
 
         Whoever began such a trial was gone before the first; a database waits for ever for the second.
         """
         for trial in unfinished(self._study):
+            if RUN in trial.user_attrs or trial.number in self._held:
+                continue
             since = self._seen.setdefault(trial.number, monotonic())
-            if trial.number not in self._held and monotonic() - since >= GRACE:
+            if monotonic() - since >= GRACE:
                 self._live(trial.number)
                 self._seen[trial.number] = float("inf")
 
@@ -194,5 +202,5 @@ class Claims:
         if known.get(DEFINITION) != self._definition:  # another machine's, that began it at the same moment
             check_definition(self._study, self._plan)
             self._definition = known.get(DEFINITION)
-        self.wanted = int(known[WANTED])
-        return find_slots(trials, self._plan.retries, grid=self._grid)
+        self.wanted, self._retries = int(known[WANTED]), retries_of(known)
+        return find_slots(trials, self._retries, grid=self._grid)

@@ -32,6 +32,8 @@ _ELSEWHERE = (
     *("categorical_w_probabilities", "q_log_uniform", "inv_log_uniform", "inv_log_uniform_values", "normal"),
     *("q_normal", "log_normal", "q_log_normal", "beta", "q_beta"),
 )
+_STEPPED = ("int_uniform", "q_uniform", "q_log_uniform_values")
+_MOST = 1e15  # steps of a span; a number has sixteen digits
 _KEYS = (
     *("distribution", "value", "values", "probabilities", "min", "max", "q", "mu", "sigma", "a", "b"),
     "parameters",
@@ -141,6 +143,13 @@ def ends(domain: Domain) -> Sequence[Plain]:
     return [round(domain.low), round(domain.last)] if domain.whole else [domain.low, domain.last]
 
 
+def as_written(value: Plain, domain: Domain) -> Plain:
+    """Return a value that was drawn with steps as one would write it: 0.3, and not 0.30000000000000004."""
+    if isinstance(domain, Span) and domain.step is not None and not domain.whole:
+        return domain.at(round((float(value) - domain.low) / domain.step))
+    return value
+
+
 def _exactly(value: float) -> Decimal:
     """Return a number as it is written."""
     return Decimal(repr(value))
@@ -209,6 +218,8 @@ def _span(drawn: str, spec: Mapping[str, Any], where: str) -> Domain:
         return Choice((int(low) if whole else low,))
     if drawn == "int_uniform" and not whole:
         raise ConfigError(f"{where}: int_uniform needs whole numbers as min and max")
+    if drawn in _STEPPED and 0 < step < (high - low) / _MOST:
+        raise ConfigError(f"{where}: from {low:g} to {high:g} are too many steps of {step:g} to be counted; give fewer")
     if drawn == "int_uniform":
         return Span(low, high, step=1.0, whole=True)
     if drawn == "q_log_uniform_values":

@@ -2,8 +2,8 @@
 
 Trials are numbered by the storage as they begin, so processes that share a study agree on the order of its slots
 without asking each other. The first N slots that are not given up are the N trials that were asked for; whoever finds
-that his trial lies beyond withdraws it. A slot that was given up stays so, hence never more than N finish; a point of a
-grid keeps its place, and may be begun when more are asked for.
+that his trial lies beyond withdraws it. A slot that was given up stays so, hence never more than N finish, unless more
+retries are asked for meanwhile; a point of a grid keeps its place, and may be begun when more are asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ SLOT = "slot"
 
 END = "end"
 """Attribute of a failed trial: why it did."""
+
+RUN = "run"
+"""Attribute of a trial: where and how it is trained; it has a first sign of life by then."""
 
 End = Literal["surplus", "twice", "mistake", "interrupted", "died"]
 """Why a trial failed: nobody asked for so many; another one has its slot; its settings cannot work; whoever ran it was

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
+from typing import Any, cast
 
 import optuna
 from filelock import FileLock
@@ -34,6 +35,9 @@ DEFINITION = "definition"
 WANTED = "trials"
 """Attribute of a study: how many trials are to finish."""
 
+RETRIES = "retries"
+"""Attribute of a study: how many times a trial that dies is tried again."""
+
 HEARTBEAT = 15
 """Seconds between two signs of life in a database."""
 
@@ -43,6 +47,7 @@ GRACE = 60
 JOURNAL = "study.log"
 """Where a study is kept that names no database, in the sweep's folder."""
 
+_RETRIES = 2  # where nothing is asked for
 _STARTUP = 5  # trials that the median waits for
 _ATTEMPTS = 5  # at tables that two processes make at once
 
@@ -70,6 +75,28 @@ class JournalLock(JournalFileOpenLock):
     def release(self) -> None:
         """Let others write."""
         self._held.release()
+
+
+class HalvingPruner(SuccessiveHalvingPruner):
+    """Successive halving (Li et al., 2018) that counts a trial once that was tried again, and no trial that failed."""
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Tell whether a trial should end early."""
+        return super().prune(cast(Study, _WithoutFailed(study)), trial)
+
+
+class _WithoutFailed:
+    """A study as if no trial of it had failed."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def get_trials(self, **how: Any) -> list[FrozenTrial]:
+        """Return the others."""
+        return [trial for trial in self._study.get_trials(**how) if trial.state is not TrialState.FAIL]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
 
 
 def name_storage(url: str | None) -> str:
@@ -215,7 +242,7 @@ def make_pruner(kind: Pruner, halving: Halving | None, epochs: int | None) -> Ba
     if kind == "median":
         return MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=first)
     if kind == "halving":
-        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
+        return HalvingPruner(min_resource=first, reduction_factor=factor)
     if kind == "hyperband":
         longest = "auto" if epochs is None else max(epochs, first)
         return HyperbandPruner(min_resource=first, max_resource=longest, reduction_factor=factor)
@@ -225,6 +252,23 @@ def make_pruner(kind: Pruner, halving: Halving | None, epochs: int | None) -> Ba
 def distributions(sweep: Sweep) -> dict[str, BaseDistribution]:
     """Return a sweep's parameters as Optuna has them."""
     return {name: _distribution(domain) for name, domain in sweep.domains.items()}
+
+
+def ask_for(study: Study, wanted: int, retries: int) -> None:
+    """Tell all who work on a study what is wanted of it; the last who does counts.
+
+    Args:
+        study: The study.
+        wanted: How many of its trials are to finish.
+        retries: How many times a trial that dies is tried again.
+    """
+    study.set_user_attr(WANTED, wanted)
+    study.set_user_attr(RETRIES, retries)
+
+
+def retries_of(known: Mapping[str, Any]) -> int:
+    """Return how many times a trial that dies is tried again, by the attributes of its study."""
+    return int(known.get(RETRIES, _RETRIES))
 
 
 def add_points(study: Study, points: Sequence[Mapping[str, Plain]]) -> None:

@@ -24,12 +24,9 @@ from mmer.training.child import Child, share_threads, stop
 from mmer.training.claims import Claims
 from mmer.training.course import Course
 from mmer.training.devices import find_seats
-from mmer.training.slots import End
-from mmer.training.study import WANTED, add_points
+from mmer.training.slots import RUN, End
+from mmer.training.study import add_points, ask_for
 from mmer.training.sweep_plan import SweepPlan
-
-RUN = "run"
-"""Attribute of a trial: where and how it was trained."""
 
 COMPLAINT = "complaint"
 """Attribute of a failed trial: what it said."""
@@ -67,6 +64,7 @@ def run_trials(
     folder: Path,
     *,
     wanted: int,
+    retries: int = 2,
     jobs: int = 1,
     device: str = "auto",
     progress: bool = True,
@@ -81,6 +79,7 @@ def run_trials(
         storage: Where the study is kept.
         folder: Where the trials go.
         wanted: How many trials of the study are to finish; the last that is asked for counts for all.
+        retries: How many times a trial that dies is tried again; of this too the last counts.
         jobs: How many are trained at once.
         device: Where: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` leaves it to the config.
         progress: Whether to show a progress bar on standard error.
@@ -88,13 +87,14 @@ def run_trials(
     Raises:
         SweepError: It makes no sense to go on.
     """
-    study.set_user_attr(WANTED, wanted)
+    ask_for(study, wanted, retries)
     if plan.sweep.method == "grid":
         with FileLock(folder / ".lock"):
             add_points(study, plan.sweep.points()[:wanted])
     worker = _Worker(plan, study, storage, folder, jobs, device)
     with tqdm(total=wanted, desc=plan.sweep.name, unit="trial", disable=not progress) as bar:
         try:
+            worker.clear()
             while worker.step():
                 bar.total, bar.n = worker.claims.wanted, worker.claims.finished
                 if progress and worker.course != bar.postfix:
@@ -143,17 +143,26 @@ class _Worker:
                 self._leave(job)
         self.running = []
         self.claims.leave()
+        with suppress(StorageInternalError, OSError):
+            self.clear()
+
+    def clear(self) -> None:
+        """Drop the checkpoints of all trials in this folder that others, or a broken look, have left there."""
+        for trial in self.claims.given_up():
+            folder = self._folder_of(trial.number)
+            if trial.user_attrs.get(RUN, {}).get("folder") == str(folder):
+                _drop_checkpoints(folder)
 
     def _leave(self, job: _Job) -> None:
-        """Tell the study of a trial that was stopped; its checkpoints are dropped once the study knows of its end."""
+        """Tell the study of a trial that was stopped."""
         number = job.trial.number
         told = self.claims.state(number).is_finished()
         if not told and job.child.poll() == 0:
             self._is_over(job)
         elif not told and job.pruned:
             self._finish(job, TrialState.PRUNED)
-        elif self.claims.fail(number, "interrupted"):
-            _drop_checkpoints(job.course.folder)
+        else:
+            self.claims.fail(number, "interrupted")
 
     def _begin_others(self) -> None:
         self.claims.beat()

@@ -12,7 +12,7 @@ import yaml
 
 from mmer.errors import ConfigError
 from mmer.training.checked import mapping, one_of, refuse_strangers, whole
-from mmer.training.domains import Choice, Domain, Plain, Span, ends, every_value, read_domains
+from mmer.training.domains import Choice, Domain, Plain, Span, as_written, ends, every_value, read_domains
 from mmer.training.sweep_command import EXAMPLE, fill, read_command
 from mmer.training.sweepable import check_flags
 
@@ -77,7 +77,11 @@ class Sweep:
 
         Flags of Weights & Biases are left out: the engine on this machine needs no account.
         """
-        return fill(self.command, {**self.fixed, **params})
+        return fill(self.command, {**self.fixed, **self.as_written(params)})
+
+    def as_written(self, params: Mapping[str, Plain]) -> dict[str, Plain]:
+        """Return the parameters of a trial as one would write them."""
+        return {name: as_written(value, self.domains[name]) for name, value in params.items()}
 
     def points(self) -> list[dict[str, Plain]]:
         """Return every point of a grid, the last parameter changing first."""

@@ -33,7 +33,6 @@ class SweepPlan:
         sweep: The file.
         overrides: Further flags of ``train.py fit``, for every trial.
         seed: Seed of what is drawn.
-        retries: How many times a trial that dies is tried again.
         pruner: When trials are ended early.
         settings: All settings of the first sample.
         module: The module that trains.
@@ -42,7 +41,6 @@ class SweepPlan:
     sweep: Sweep
     overrides: tuple[str, ...] = ()
     seed: int = 0
-    retries: int = 2
     pruner: Pruner = "none"
     settings: dict[str, Any] = field(default_factory=dict)
     module: str = "mmer.training"
@@ -76,7 +74,6 @@ class SweepPlan:
             **describe(self.sweep),
             "halving": None if self.sweep.halving is None else asdict(self.sweep.halving),
             "seed": self.seed,
-            "retries": self.retries,
             "pruner": self.pruner,
             "settings": self.settings,
         }
@@ -89,6 +86,7 @@ class SweepPlan:
         """
         now = self.definition()
         begun = {**SweepPlan(self.sweep).definition(), "settings": {}, **held}
+        begun.pop("retries", None)  # older versions asked for the same
         before, settings = comparable(begun["settings"], self.settings)
         return name_differences({**begun, "settings": before}, {**now, "settings": settings})
 
@@ -122,20 +120,17 @@ def planned_before(sweep: Sweep, held: Mapping[str, Any], study: str) -> SweepPl
             f"study {study} was begun with another sweep than this file: {differences}; give the file as it was, or "
             "the --study that it began"
         )
-    known = {name: held[name] for name in ("seed", "retries", "pruner", "settings") if name in held}
+    known = {name: held[name] for name in ("seed", "pruner", "settings") if name in held}
     return SweepPlan(sweep, **known)
 
 
-def make_plan(
-    file: Path, overrides: Sequence[str], *, seed: int = 0, retries: int = 2, pruner: Pruner | None = None
-) -> SweepPlan:
+def make_plan(file: Path, overrides: Sequence[str], *, seed: int = 0, pruner: Pruner | None = None) -> SweepPlan:
     """Read a sweep and check all of it: that each parameter is a setting, that every value is one that it can have.
 
     Args:
         file: The sweep.
         overrides: Further flags of ``train.py fit``.
         seed: Seed of what is drawn.
-        retries: How many times a trial that dies is tried again.
         pruner: When trials are ended early; None does as the file says.
 
     Raises:
@@ -151,7 +146,7 @@ def make_plan(
     _check_clips(found[0])  # the same for all by now, and they may be far away
     _check_reach(sweep, samples, found)
     ended: Pruner = "none" if sweep.halving is None else "halving"
-    return SweepPlan(sweep, tuple(overrides), seed, retries, pruner or ended, found[0])
+    return SweepPlan(sweep, tuple(overrides), seed, pruner or ended, found[0])
 
 
 def _count(epochs: Any) -> int | None:

@@ -20,9 +20,9 @@ from mmer.evaluation.report.parallel import Axis, Line, draw_parallel
 from mmer.evaluation.report.style import draw_png
 from mmer.training.course import better
 from mmer.training.domains import Choice, Domain, show_value
-from mmer.training.slots import END, find_slots, slot_of
-from mmer.training.study import WANTED, quietly
-from mmer.training.sweep import COMPLAINT, EPOCH, RUN
+from mmer.training.slots import END, RUN, find_slots, slot_of
+from mmer.training.study import WANTED, quietly, retries_of
+from mmer.training.sweep import COMPLAINT, EPOCH
 from mmer.training.sweep_plan import SweepPlan
 
 FORMAT = 1
@@ -53,7 +53,9 @@ def summarise(plan: SweepPlan, study: Study, folder: Path, *, storage: str, comm
     trials = study.get_trials(deepcopy=False)
     wanted = study.user_attrs.get(WANTED)
     best = _best(trials, plan.sweep.goal)
-    slots = find_slots(trials, plan.retries, grid=plan.sweep.method == "grid")
+    slots = find_slots(trials, retries_of(study.user_attrs), grid=plan.sweep.method == "grid")
+    done = {slot.number for slot in slots if slot.state == "finished"}
+    told = [trial for trial in trials if trial.state is not TrialState.WAITING or slot_of(trial) not in done]
     importance = _importance(study, trials)
     return {
         "format": FORMAT,
@@ -69,10 +71,10 @@ def summarise(plan: SweepPlan, study: Study, folder: Path, *, storage: str, comm
         "seed": plan.seed,
         "pruner": plan.pruner,
         "wanted": wanted,
-        "finished": sum(slot.state == "finished" for slot in slots),
-        "counts": dict(Counter(_state(trial) for trial in trials)),
+        "finished": len(done),
+        "counts": dict(Counter(map(_state, told))),
         "parameters": {name: str(domain) for name, domain in plan.sweep.domains.items()},
-        "trials": [_plain(trial, plan.sweep.goal) for trial in trials],
+        "trials": [_plain(plan, trial) for trial in told],
         "best": None if best is None else _describe_best(plan, best, folder),
         "importance": importance,
         "importance_by": None if importance is None else EVALUATOR,
@@ -132,22 +134,22 @@ def _describe_best(plan: SweepPlan, trial: FrozenTrial, folder: Path) -> dict[st
         "number": trial.number,
         "value": trial.value,
         "epoch": trial.user_attrs.get(EPOCH),
-        "params": trial.params,
+        "params": plan.sweep.as_written(trial.params),
         "checkpoint": str(Path(run["folder"]) / "checkpoints" / "best.ckpt"),
         "host": run["host"],
         "command": best_command(plan, run, folder / "best"),
     }
 
 
-def _plain(trial: FrozenTrial, goal: str) -> dict[str, Any]:
+def _plain(plan: SweepPlan, trial: FrozenTrial) -> dict[str, Any]:
     told = [float(value) for value in trial.intermediate_values.values()]
-    best = (max(told) if goal == "maximize" else min(told)) if told else None
+    best = (max(told) if plan.sweep.goal == "maximize" else min(told)) if told else None
     run = trial.user_attrs.get(RUN, {})
     return {
         "number": trial.number,
         "slot": slot_of(trial),
         "state": _state(trial),
-        "params": trial.params,
+        "params": plan.sweep.as_written(trial.params),
         "value": trial.value if trial.state is TrialState.COMPLETE else best,
         "epoch": trial.user_attrs.get(EPOCH),
         "epochs": max(trial.intermediate_values, default=0),

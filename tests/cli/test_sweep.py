@@ -91,6 +91,15 @@ def test_a_sweep_is_trained_and_says_what_it_found(
     assert {**again, "command": ""} == {**summary, "command": ""}
 
 
+def test_a_sweep_ends_well_where_somebody_else_wants_fewer_by_then(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask_for = study.ask_for
+    monkeypatch.setattr(sweeps, "ask_for", lambda own, wanted, retries: ask_for(own, 2, retries))
+    assert run("--trials", "8") == 0
+    assert "quick: 2 of 2 trials finished (2 complete)" in capsys.readouterr().out
+
+
 def test_a_dry_run_shows_what_would_be_trained_and_writes_nothing(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,9 +36,9 @@ from mmer.training import sweep as sweeps
 from mmer.training.child import Child
 from mmer.training.devices import find_seats
 from mmer.training.settings import read_several
-from mmer.training.slots import END, SLOT, slot_of
+from mmer.training.slots import END, RUN, SLOT, slot_of
 from mmer.training.study import closing_storage, load_study, make_pruner, name_storage, open_storage, open_study
-from mmer.training.sweep import COMPLAINT, EPOCH, RUN, run_trials
+from mmer.training.sweep import COMPLAINT, EPOCH, run_trials
 from mmer.training.sweep_file import Halving, read_sweep
 from mmer.training.sweep_plan import SweepPlan, make_plan
 from mmer.training.sweep_report import best_command, short_names, summarise, write_summary
@@ -104,9 +104,9 @@ def write_file(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def make(folder: Path, retries: int = 2, pruner: Any = "none", seed: int = 0, **changes: Any) -> SweepPlan:
+def make(folder: Path, pruner: Any = "none", seed: int = 0, **changes: Any) -> SweepPlan:
     sweep = read_sweep(write_file(folder, **changes))
-    return SweepPlan(sweep, seed=seed, retries=retries, pruner=pruner, module="fake_training")
+    return SweepPlan(sweep, seed=seed, pruner=pruner, module="fake_training")
 
 
 def begin(plan: SweepPlan, folder: Path, url: str | None = None) -> tuple[Study, Any]:
@@ -114,9 +114,10 @@ def begin(plan: SweepPlan, folder: Path, url: str | None = None) -> tuple[Study,
     return open_study(storage, "s", plan), storage
 
 
-def run(plan: SweepPlan, folder: Path, wanted: int, jobs: int = 1, url: str | None = None) -> Study:
+def run(plan: SweepPlan, folder: Path, wanted: int, jobs: int = 1, url: str | None = None, retries: int = 2) -> Study:
     study, storage = begin(plan, folder, url)
-    run_trials(plan, study, storage, folder, wanted=wanted, jobs=jobs, device="cpu", progress=False)
+    how = {"wanted": wanted, "jobs": jobs, "retries": retries}
+    run_trials(plan, study, storage, folder, **how, device="cpu", progress=False)
     return study
 
 
@@ -249,7 +250,7 @@ def test_a_training_that_is_killed_is_tried_again_with_the_same_parameters(
 def test_a_training_that_dies_each_time_is_given_up_and_another_takes_its_place(folder: Path) -> None:
     for number in (1, 2, 3):
         order(folder, number, "die")
-    study = run(make(folder, retries=1), folder, 2)
+    study = run(make(folder), folder, 2, retries=1)
     assert states(study) == ["complete", "died", "died", "died", "complete"]
     assert list(map(slot_of, study.trials)) == [0, 1, 1, 3, 3]
 
@@ -424,7 +425,7 @@ def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_SECONDS", "20")
-    plan = make(folder, retries=0)
+    plan = make(folder)
     study, storage = begin(plan, folder)
     children = []
 
@@ -439,14 +440,14 @@ def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_trials(plan, study, storage, folder, wanted=2, jobs=2, device="cpu", progress=False)
+            run_trials(plan, study, storage, folder, wanted=2, jobs=2, retries=0, device="cpu", progress=False)
     finally:
         timer.cancel()
     assert [child.process.returncode for child in children] == [-signal.SIGKILL] * 2
     assert states(study) == ["interrupted"] * 2
     assert not list((folder / "trials").glob("*/checkpoints"))  # it begins anew, elsewhere
     monkeypatch.setenv("FAKE_SECONDS", "0")
-    study = run(plan, folder, 2)
+    study = run(plan, folder, 2, retries=0)
     assert sorted(map(slot_of, finished(study))) == [0, 1]
     assert parameters(finished(study)) == parameters(study.trials[:2])
 
@@ -560,8 +561,8 @@ def test_a_study_that_an_older_version_began_goes_on(folder: Path, monkeypatch: 
     assert read == [("fit", TRAINING)]
     with pytest.raises(SweepError, match=r"settings: settings\.data\.sampler was shuffled and is speakers; give those"):
         begin(replace(plan, settings={**now, "data": {**now["data"], "sampler": "speakers"}}), folder)
-    with pytest.raises(SweepError, match="other settings: retries was 2 and is 5; give those"):
-        begin(replace(plan, settings=now, retries=5), folder)
+    with pytest.raises(SweepError, match="other settings: pruner was none and is median; give those"):
+        begin(replace(plan, settings=now, pruner="median"), folder)
 
     def refuse(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
         raise ConfigError("unrecognized arguments: --data.something")
@@ -572,8 +573,13 @@ def test_a_study_that_an_older_version_began_goes_on(folder: Path, monkeypatch: 
 
 
 def older(definition: Callable[[SweepPlan], dict[str, Any]]) -> Callable[[SweepPlan], dict[str, Any]]:
-    """Leave out what an older version did not know."""
-    return lambda plan: {name: each for name, each in definition(plan).items() if name != "retries"}
+    """Leave out what an older version did not know, and add what another one compared."""
+
+    def known(plan: SweepPlan) -> dict[str, Any]:
+        kept = {name: each for name, each in definition(plan).items() if name != "pruner"}
+        return {**kept, "retries": 5}
+
+    return known
 
 
 def replace_goal(plan: SweepPlan) -> SweepPlan:

@@ -17,9 +17,10 @@ from mmer.training import claims
 from mmer.training import study as studies
 from mmer.training import sweep as sweeps
 from mmer.training.child import Child
-from mmer.training.slots import END, slot_of
-from mmer.training.study import WANTED, closing_storage
+from mmer.training.slots import END, RUN, SLOT, slot_of
+from mmer.training.study import WANTED, ask_for, closing_storage
 from mmer.training.sweep_plan import SweepPlan
+from mmer.training.sweep_report import summarise
 from tests.training.test_sweep import (
     GRID,
     begin,
@@ -136,7 +137,7 @@ def test_a_metric_that_is_missing_leaves_finished_trials_alone(
         worker.step()
     worker.leave()
     assert states(worker.study) == ["complete", "mistake"]
-    assert 0 in kept(folder)
+    assert kept(folder) == [0]
 
 
 def test_a_trial_that_is_begun_and_not_yet_trained_is_interrupted(
@@ -164,9 +165,9 @@ def test_a_trial_that_is_interrupted_while_it_is_drawn_is_tried_again(
 
     monkeypatch.setattr(RandomSampler, "sample_independent", interrupt)
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    plan = make(folder, retries=0)
+    plan = make(folder)
     study, storage = begin(plan, folder, url)
-    study.set_user_attr(WANTED, 1)
+    ask_for(study, 1, retries=0)
     worker = sweeps._Worker(plan, study, storage, folder, 1, "cpu")
     with pytest.raises(KeyboardInterrupt):
         worker._begin_others()
@@ -204,6 +205,30 @@ def test_a_database_does_not_wait_for_a_trial_that_has_no_sign_of_life(
         assert again is not None and slot_of(study.trials[again.number]) == 0
 
 
+def test_a_trial_that_shows_life_is_given_none_by_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(claims, "monotonic", lambda: now)
+    plan = make(folder)
+    study, storage = begin(plan, folder, f"sqlite:///{tmp_path / 'study.db'}")
+    study.set_user_attr(WANTED, 2)
+    with closing_storage(storage):
+        own = claims.Claims(plan, study, storage, folder)
+        for trained in (True, False):
+            trial = own.take()
+            assert trial is not None
+            if trained:
+                trial.set_user_attr(RUN, {})
+        shown = []
+        monkeypatch.setattr(storage, "record_heartbeat", shown.append)
+        other = claims.Claims(plan, study, storage, empty(tmp_path / "other"))
+        other.bury()
+        now = studies.GRACE + 1.0
+        other.bury()
+    assert shown == [study.trials[1]._trial_id]
+
+
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_a_trial_that_is_tried_again_moves_none_behind_it(method: str, tmp_path: Path) -> None:
     found = []
@@ -222,6 +247,44 @@ def test_a_trial_that_is_tried_again_moves_none_behind_it(method: str, tmp_path:
         assert (END in study.trials[1].user_attrs) == (end is not None)
     assert found[0] == found[1]
     assert len(set(found[0])) == 14
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_trial_that_is_tried_again_is_counted_once_where_others_are_ended_early(broken: bool, folder: Path) -> None:
+    plan = make(folder, pruner="halving")
+    study, storage = begin(plan, folder)
+    study.set_user_attr(WANTED, 6)
+    held = claims.Claims(plan, study, storage, folder)
+    ended = []
+    values = [0.5, *([0.5] if broken else []), 0.4, 0.3, 0.2, 0.1, 0.45]
+    for value in values:
+        trial = held.take()
+        assert trial is not None
+        trial.report(value, 1)
+        early = trial.should_prune()
+        if broken and trial.number == 0:
+            held.fail(0, "interrupted")
+        else:
+            ended.append(early)
+            study.tell(trial, value)
+        held.drop(trial.number)
+    assert ended == [False, True, True, True, True, False]
+
+
+def test_what_was_given_up_is_trained_where_more_retries_are_asked_for(folder: Path) -> None:
+    plan = make(folder, method="grid", parameters=GRID)
+    study, storage = begin(plan, folder)
+    ask_for(study, 1, retries=0)
+    studies.add_points(study, plan.sweep.points()[:1])
+    held = claims.Claims(plan, study, storage, folder)
+    assert held.take() is not None
+    held.fail(0, None)
+    held.drop(0)
+    held.look()
+    assert (held.take(), held.over) == (None, True)
+    ask_for(study, 1, retries=1)
+    again = held.take()
+    assert again is not None and slot_of(study.trials[again.number]) == 0
 
 
 def test_points_of_a_grid_come_back_after_fewer_were_asked_for(folder: Path) -> None:
@@ -264,6 +327,39 @@ def test_trials_that_lost_their_process_leave_no_checkpoints(
     job.child.code = 0
     assert other._is_over(job)
     assert kept(folder) == []
+
+
+def test_checkpoints_that_others_left_are_dropped_at_the_next_start(
+    folder: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = work(3)
+    study = worker.study
+    study.tell(0, state=TrialState.FAIL)  # by another machine, in which this one showed no life
+    study.tell(1, state=TrialState.PRUNED)  # and whoever did was broken off at once
+    study.tell(2, 0.5)
+    for number in range(3):
+        worker.claims.drop(number)
+    trial = study.ask()
+    trial.set_user_attr(RUN, {"folder": "elsewhere"})
+    study.tell(trial, state=TrialState.FAIL)
+    (folder / "trials/3/checkpoints").mkdir(parents=True)
+    assert kept(folder) == [0, 1, 2, 3]
+    sweeps.run_trials(worker.plan, study, worker.claims._storage, folder, wanted=2, device="cpu", progress=False)
+    assert kept(folder) == [2, 3]
+
+
+def test_points_that_two_put_in_the_queue_at_once_are_not_told_as_waiting(folder: Path) -> None:
+    plan = make(folder, method="grid", parameters=GRID)
+    study, _ = begin(plan, folder)
+    study.set_user_attr(WANTED, 2)
+    for points in (plan.sweep.points()[:1], plan.sweep.points()[:2]):
+        for number, point in enumerate(points):
+            study.enqueue_trial(dict(point), user_attrs={SLOT: number})
+    trial = study.ask(studies.distributions(plan.sweep))
+    trial.set_user_attr(RUN, {"flags": [], "threads": 1, "host": "h", "folder": str(folder / "trials/0")})
+    study.tell(trial, 0.5)
+    summary = summarise(plan, study, folder, storage="", command="")
+    assert (summary["finished"], summary["counts"]) == (1, {"complete": 1, "waiting": 1})
 
 
 def test_a_trial_that_is_finished_at_the_last_moment_is_not_buried(

@@ -135,6 +135,7 @@ def test_steps_end_where_the_last_fits_and_give_the_numbers_that_are_written(tmp
     assert _axis("b", sweep.domains["b"]).high == 192
     whole = read(tmp_path, method="grid", parameters={"a": steps}).points()
     assert [point["a"] for point in whole] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert sweep.flags({"a": 0.1 + 0.2, "b": 192})[-2:] == ["--a=0.3", "--b=192"]  # as Optuna adds steps up
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,8 @@ def test_what_cannot_be_done_is_refused_in_one_line(changes: dict[str, Any], mes
         ({"values": [1, 2], "probabilities": [0.5]}, "probabilities must be a list, with one for each value"),
         ({"distribution": "log_uniform", "min": 64, "max": 1024}, "1024 is too large .* distribution: log_uniform_val"),
         ({"min": 0, "max": 10**400}, "max is a whole number of more digits than can be counted with; give a smaller"),
+        ({"min": 0, "max": 10**29}, r"from 0 to 1e\+29 are too many steps of 1 to be counted; give fewer"),
+        ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 1e-30}, "too many steps of 1e-30 to be counted"),
         ({"values": [1, 2], "min": 1}, "categorical has no use for min"),
         ({"distribution": "uniform", "min": 1}, "uniform needs max"),
         ({"min": 2, "max": 1}, "min is 2 and more than max, 1"),
