@@ -39,6 +39,10 @@ _WRITING = re.compile(r"\.(best|last|epoch-\d+(-step-\d+)?)\.\d+\.ckpt")
 """Names of checkpoints that were being written when their process was killed."""
 
 
+_FIRST = "MMER_FIRST"
+"""Variable of the environment: the number of the process from which Lightning starts the others of its machine."""
+
+
 class NonFiniteError(MmerError):
     """A loss that is no number."""
 
@@ -381,9 +385,10 @@ def parted(error: BaseException) -> str | None:
 
 
 class WatchChildren(Callback):
-    """Say which process is gone where Lightning has started them, and end the training.
+    """Say which process is gone where Lightning or torchrun has started them, and end the training.
 
-    Lightning would end it without a word, and a process that waits for another one on a GPU does not notice by itself.
+    Lightning would end it without a word, a process that waits for another one on a GPU does not notice by itself, and
+    whoever is left of a torchrun that was killed trains on. Elsewhere the parent is a shell, which may go.
     """
 
     patience = 3.0
@@ -391,6 +396,8 @@ class WatchChildren(Callback):
 
     def __init__(self) -> None:
         self._over = threading.Event()
+        if "LOCAL_RANK" not in os.environ:
+            os.environ[_FIRST] = str(os.getpid())  # found again by those that Lightning starts from here
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin to watch."""
@@ -400,8 +407,11 @@ class WatchChildren(Callback):
                 thread._run = lambda: True  # type: ignore[attr-defined]
         if processes:
             threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
-        elif trainer.local_rank and not os.environ.get("TORCHELASTIC_RUN_ID") and "SLURM_PROCID" not in os.environ:
-            threading.Thread(target=self._follow, args=(os.getppid(),), daemon=True).start()
+        parent = os.getppid()
+        if trainer.local_rank and os.environ.get(_FIRST) == str(parent):
+            threading.Thread(target=self._follow, args=(parent, "the first process"), daemon=True).start()
+        elif "TORCHELASTIC_RUN_ID" in os.environ:
+            threading.Thread(target=self._follow, args=(parent, "the torchrun"), daemon=True).start()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """The training is over, and whoever ends now may."""
@@ -421,10 +431,10 @@ class WatchChildren(Callback):
                 why = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 self._leave(f"error: process {gone[0]} of this training {why}, and the others cannot go on without it")
 
-    def _follow(self, parent: int) -> None:
+    def _follow(self, parent: int, name: str) -> None:
         while not self._over.wait(0.5):
             if os.getppid() != parent:
-                self._leave("error: the first process of this training is gone, and the others cannot go on without it")
+                self._leave(f"error: {name} of this training is gone, and the others cannot go on without it")
 
     def _leave(self, line: str) -> None:
         if not self._over.wait(self.patience):

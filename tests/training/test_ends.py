@@ -309,16 +309,49 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> WatchChildren:
 
 def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Gone, match="2"):
-        watch._follow(parent=-1)
+        watch._follow(-1, "the first process")
     assert capsys.readouterr().err == (
         "train.py: error: the first process of this training is gone, and the others cannot go on without it; "
         "a fit goes on with --ckpt_path last\n"
     )
 
 
+@pytest.mark.parametrize(
+    ("known", "local_rank", "followed"),
+    [
+        ({survive._FIRST: str(os.getppid())}, 1, "the first process"),
+        ({survive._FIRST: str(os.getppid()), "SLURM_PROCID": "0"}, 1, "the first process"),  # an interactive job
+        ({survive._FIRST: str(os.getppid())}, 0, None),
+        ({survive._FIRST: "1"}, 1, None),  # of a training that has started this one as another
+        ({}, 1, None),  # by hand: the shell may go
+        ({"TORCHELASTIC_RUN_ID": "x"}, 0, "the torchrun"),
+    ],
+)
+def test_a_process_follows_whoever_has_started_it_to_learn_together(
+    known: dict[str, str], local_rank: int, followed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LOCAL_RANK": str(local_rank), **known}.items():
+        monkeypatch.setenv(name, value)
+    threads = Mock()
+    monkeypatch.setattr(survive.threading, "Thread", threads)
+    watch = WatchChildren()
+    trainer = make_trainer()
+    trainer.local_rank, trainer.strategy.launcher.procs = local_rank, []
+    watch.setup(trainer, MODULE, "fit")
+    found = [call.kwargs["args"] for call in threads.call_args_list]
+    assert found == ([] if followed is None else [(os.getppid(), followed)])
+
+
+def test_the_first_process_leaves_its_number_to_those_that_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(survive._FIRST, "1")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    WatchChildren()
+    assert os.environ[survive._FIRST] == str(os.getpid())
+
+
 def test_a_training_that_is_over_follows_nobody(watch: WatchChildren, capsys: pytest.CaptureFixture[str]) -> None:
     watch.teardown(make_trainer(), MODULE, "fit")
-    watch._follow(parent=-1)
+    watch._follow(-1, "the first process")
     watch._leave("error: nothing")
     assert capsys.readouterr().err == ""
 
