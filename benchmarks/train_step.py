@@ -66,13 +66,14 @@ ROWS: dict[str, list[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting: clips a second of both, medians over the rounds, and what else a GPU tells."""
+    """One setting: clips a second of both and their ratios, medians over the rounds, and what else a GPU tells."""
 
     name: str
     batch: int
     trained: float
     bare: float
     ratio: float
+    ratios: tuple[float, ...]
     memory_gb: float | None = None
     mfu: float | None = None
 
@@ -200,9 +201,10 @@ def compare(name: str, setting: Setting, rounds: int) -> Row:
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     pairs = [(train(setting), loop(setting)) for _ in range(rounds)]
-    ratio = statistics.median(trained / bare for trained, bare in pairs)
+    ratios = tuple(trained / bare for trained, bare in pairs)
     trained, bare = (statistics.median(each) for each in zip(*pairs, strict=True))
-    return Row(name, setting.batch, trained, bare, ratio, torch.cuda.max_memory_allocated() / 1e9 if gpu else None)
+    peak = torch.cuda.max_memory_allocated() / 1e9 if gpu else None
+    return Row(name, setting.batch, trained, bare, statistics.median(ratios), ratios, peak)
 
 
 def count_flops(setting: Setting) -> float:
@@ -245,9 +247,9 @@ def show(row: Row) -> None:
     memory = "" if row.memory_gb is None else f"  {row.memory_gb:6.1f}"
     mfu = "" if row.mfu is None else f"  {row.mfu:5.1%}"
     verdict = "PASS" if row.ratio >= TARGET else "below"
-    print(
-        f"{row.name:<26} {row.batch:5d}  {row.trained:9.1f}  {row.bare:9.1f}  {row.ratio:5.2f}{memory}{mfu}  {verdict}"
-    )
+    span = f"{min(row.ratios):4.2f} to {max(row.ratios):4.2f} "
+    speeds = f"{row.trained:9.1f}  {row.bare:9.1f}  {row.ratio:5.2f}  {span}"
+    print(f"{row.name:<26} {row.batch:5d}  {speeds}{memory}{mfu}  {verdict}", flush=True)
 
 
 def main() -> None:
@@ -283,7 +285,9 @@ def main() -> None:
             setting.batch = best_batch(replace(setting, flags=[*weights, *BF16]), batches)
             facts |= {"device": torch.cuda.get_device_name(), "limit_tflops": limit / 1e12, "gflops": flops / 1e9}
         print(json.dumps(facts))
-        print(f"{'setting':<26} batch   train.py       bare  ratio" + ("  GB peak    MFU" if gpu else ""))
+        print(
+            f"{'setting':<26} batch   train.py       bare  ratio  of all rounds" + ("  GB peak    MFU" if gpu else "")
+        )
         ours = {config.stem: [], f"{config.stem}, 1 worker": ["--data.workers=1"]}
         for title, flags in (ROWS if gpu else ours).items():
             if args.rows and gpu and title not in args.rows:
