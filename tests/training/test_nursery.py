@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,21 @@ pytestmark = [
 
 SLEEP = "import time; time.sleep(600)"
 
-LEFT: list[int] = []
+
+@pytest.fixture(scope="class")  # wider than a test's, so that it ends behind what ends trainings
+def left(nursery: Any) -> Iterator[list[int]]:
+    """Trainings that a test leaves behind, which are gone before the next one begins."""
+    found: list[int] = []
+    yield found
+    assert found and not any(map(is_alive, found)) and not nursery.running
 
 
-def test_a_training_is_left_behind(nursery: Any, tmp_path: Path) -> None:
-    LEFT.extend(nursery.start([], tmp_path / f"log.{number}", before=SLEEP).pid for number in range(2))
-    assert all(map(is_alive, LEFT))
+def test_trainings_that_are_left_behind_end_with_their_test(nursery: Any, left: list[int], tmp_path: Path) -> None:
+    left.extend(nursery.start([], tmp_path / f"log.{number}", before=SLEEP).pid for number in range(2))
+    assert all(map(is_alive, left))
 
 
-def test_and_is_gone_before_the_next_test_begins(nursery: Any, tmp_path: Path) -> None:
-    assert not any(map(is_alive, LEFT)) and not nursery.running
+def test_who_is_waited_for_is_not_killed_again(nursery: Any, tmp_path: Path) -> None:
     run = nursery.start([], tmp_path / "log", before=SLEEP)
     run.send(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL and not nursery.running, "who is waited for is not killed again"
+    assert run.wait() == -signal.SIGKILL and not nursery.running
