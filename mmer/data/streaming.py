@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -53,8 +53,8 @@ class ShardSampler(DrawSampler):
         return [*super().order, self.window]
 
     def __iter__(self) -> Iterator[Draw]:
-        ahead = self._ahead()
-        return (Draw(draw.index, draw.seed, tuple(ahead.get(draw.index, ()))) for draw in super().__iter__())
+        ahead, draws = self._ahead(), enumerate(super().__iter__(), self.taken)
+        return (Draw(draw.index, draw.seed, tuple(ahead.get(place, ()))) for place, draw in draws)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the epoch of all processes, who take turns in it: so that each gets a run, the runs are interlaced."""
@@ -78,28 +78,36 @@ class ShardSampler(DrawSampler):
         return [run[start : start + self.window] for start in range(0, len(run), self.window)]
 
     def _ahead(self) -> dict[int, list[int]]:
-        """Return with which clip of this process which shards are to be fetched: a window's during the one before it.
+        """Return at which place of this process's run which shards are to be fetched, each once.
 
-        The first window has none before it: its shards are fetched with its first clips, one with each.
+        Where an epoch goes on, its first clip asks for what would have been asked for before it and is still wanted.
         """
         order = self._order(np.random.default_rng(seed_sequence(self.seed, 0, self.epoch)))
-        windows = self._windows(order[self.rank :: self.num_replicas])
+        run = order[self.rank :: self.num_replicas]
+        places = self._places(self._windows(run))
         ahead: dict[int, list[int]] = defaultdict(list)
-        known: set[int] = set()
-        for clip, shard in zip(windows[0].tolist(), self._needed(windows[0], known), strict=False):
-            ahead[clip].append(shard)
-        for window, following in pairwise(windows):
-            needed = self._needed(following, known)
-            at = np.linspace(0, len(window) - 1, len(needed)).astype(int)  # by and by
-            for clip, shard in zip(window[at].tolist(), needed, strict=True):
-                ahead[clip].append(shard)
+        for shard in self._needed(run[self.taken :]):
+            ahead[max(places[shard], self.taken)].append(shard)
         return ahead
 
-    def _needed(self, window: NDArray[np.int64], known: set[int]) -> list[int]:
-        """Return the shards of a window that none before it had, and remember them."""
-        found = [shard for shard in dict.fromkeys(self.shard[window].tolist()) if shard >= 0 and shard not in known]
-        known.update(found)
-        return found
+    def _places(self, windows: list[NDArray[np.int64]]) -> dict[int, int]:
+        """Return at which place each shard is to be fetched: by and by in the window before its first.
+
+        The first window has none before it: its shards are fetched with its first clips, one with each, or, where an
+        epoch goes on, at once.
+        """
+        first = self._needed(windows[0])
+        places = {shard: 0 if self.taken else place for place, shard in enumerate(first)}
+        for number, (window, following) in enumerate(pairwise(windows)):
+            needed = self._needed(following, known=places)
+            at = number * self.window + np.linspace(0, len(window) - 1, len(needed)).astype(int)
+            places |= dict(zip(needed, at.tolist(), strict=True))
+        return places
+
+    def _needed(self, clips: NDArray[np.int64], known: Collection[int] = ()) -> list[int]:
+        """Return the shards of clips, but for those that are known, in the order in which they are wanted."""
+        shards = dict.fromkeys(self.shard[clips].tolist())
+        return [shard for shard in shards if shard >= 0 and shard not in known]
 
 
 def build_sampler(

@@ -210,6 +210,34 @@ def test_a_window_needs_few_shards_and_fetches_those_of_the_next_meanwhile(ten_t
     assert len(here) <= 26, "a rank reads its own half of the shards, and one that both have a part of"
 
 
+@pytest.mark.parametrize("taken", [1, 50, 80, 130, 251])
+def test_where_an_epoch_goes_on_its_first_clip_asks_for_what_would_be_on_its_way(few: Path, taken: int) -> None:
+    """From the first clips on, in the middle of a window, between two, and at the last clip."""
+    dataset = make_dataset(few)
+    sampler, other = (make_loader(dataset, ranks=1, batch=1, windows=3).sampler for _ in range(2))
+    whole = _epoch(sampler, 1)
+    other.go_on(1, taken)
+    first, *later = rest = _epoch(other, 1)
+    wanted = [shard for shard in dict.fromkeys(shards_of(dataset, rest)) if shard >= 0]
+    here: set[int] = set()
+    unasked = 0
+    for draw, shard in zip(rest, shards_of(dataset, rest), strict=True):
+        here.update(draw.ahead)
+        unasked += shard >= 0 and shard not in here
+    assert unasked == 0
+    assert sorted(shard for draw in rest for shard in draw.ahead) == sorted(wanted), "each once"
+    due = {shard for draw in whole[: taken + 1] for shard in draw.ahead}
+    due |= set(shards_of(dataset, rest[: -taken % sampler.window]))  # of its window
+    assert first.ahead == tuple(shard for shard in wanted if shard in due), "the first that are read, first"
+    if taken >= sampler.window:
+        assert later == whole[taken + 1 :], "and the others are fetched by and by, as ever"
+
+
+def shards_of(dataset: ClipDataset, draws: list[Draw]) -> list[int]:
+    found: list[int] = dataset.files.shard[[draw.index for draw in draws]].tolist()
+    return found
+
+
 def test_words_alone_are_strewn_over_the_epoch(few: Path) -> None:
     dataset = make_dataset(few)
     order = [draw.index for draw in _epoch(ShardSampler(dataset, 1.0, Share(1)), 0)]
