@@ -61,7 +61,8 @@ class TrainLoader(DataLoader[Clip]):
         if state["order"] != self.sampler.order:
             self.refusal = (
                 "the checkpoint stopped in the middle of an epoch whose clips came in another order; give the "
-                "seed_everything, data.sampler and data.shards of its run, or go on from the end of an epoch"
+                "seed_everything, data.sampler and data.shards of its run, and its shards as they were, or go on from "
+                "the end of an epoch"
             )
         self.sampler.go_on(state["epoch"], state["batches"] * self._size)
 

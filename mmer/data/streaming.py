@@ -9,6 +9,7 @@ whoever asks, and a run goes on from a place as if it had not stopped.
 from __future__ import annotations
 
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from itertools import pairwise
@@ -49,8 +50,8 @@ class ShardSampler(DrawSampler):
 
     @property
     def order(self) -> list[int | str]:
-        """On what the order of an epoch depends, beside the clips themselves."""
-        return [*super().order, self.window]
+        """On what the order of an epoch depends, beside the clips themselves: which lies in which shard, too."""
+        return [*super().order, self.window, zlib.crc32(self.shard.astype("<i8").tobytes())]
 
     def __iter__(self) -> Iterator[Draw]:
         ahead, draws = self._ahead(), enumerate(super().__iter__(), self.taken)

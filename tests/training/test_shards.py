@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from mmer.checkpoint import load_checkpoint, read_card
 from mmer.cli import evaluate
 from mmer.cli import main as mmer
 from mmer.config import ClipConfig, ModelConfig, ShardConfig, SplitConfig, WaveCNNConfig
+from mmer.data.loader import TrainLoader
 from mmer.data.shards import open_corpus
+from mmer.data.streaming import ShardSampler
 from mmer.data.write_shards import write_shards
 from mmer.errors import ConfigError
 from mmer.training.cli import main
@@ -81,7 +84,12 @@ def test_a_training_on_shards_is_the_training_on_the_folder(voice_config: Path, 
 
 
 def test_a_run_on_a_url_goes_on_in_the_middle_of_an_epoch(
-    voice_config: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    voice_config: Path,
+    patchy_corpus: Path,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MMER_CACHE", str(tmp_path / "cache"))
     config = yaml.safe_load(voice_config.read_text())
@@ -96,6 +104,81 @@ def test_a_run_on_a_url_goes_on_in_the_middle_of_an_epoch(
     assert [(each["epoch"], each["batches"]) for each in state] == [(1, 2)]
     assert read_card(load_checkpoint(middle), "it").root == f"local:{shards}", "where evaluate.py will look"
     assert equal(fit(voice_config, tmp_path / "rest", f"--ckpt_path={middle}"), whole)
+    write_shards(patchy_corpus, tmp_path / "larger", 90_000, progress=False)
+    flags = [f"--data.root=local:{tmp_path / 'larger'}", f"--trainer.default_root_dir={tmp_path / 'other'}"]
+    assert main(["fit", f"--config={voice_config}", *flags, f"--ckpt_path={middle}"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("train.py: error: the checkpoint stopped in the middle of an epoch whose clips came in")
+
+
+IN_WINDOWS = ShardConfig(window_gb=1.2e-4)
+
+
+def loader_of(root: Path) -> TrainLoader:
+    """A training's loader in its second epoch, over windows of two clips."""
+    split = SplitConfig("speakers", validation=(5,), test=("06",))
+    data = EmotionDataModule(VOICE, str(root), split, shards=IN_WINDOWS, batch_size=4, workers=0)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert isinstance(loader, TrainLoader) and isinstance(loader.sampler, ShardSampler)
+    loader.sampler.set_epoch(1)
+    return loader
+
+
+def keys(loader: TrainLoader) -> list[str]:
+    return [key for batch in loader for key in batch.key]
+
+
+def broken_off(root: Path, batches: int) -> dict[str, Any]:
+    loader = loader_of(root)
+    for _, _ in zip(range(batches), loader, strict=False):
+        pass
+    return loader.state_dict()
+
+
+OTHER_ORDER = r"whose clips came in another order; give the .* its shards as they were, or go on from the end of an"
+
+
+def test_the_middle_of_an_epoch_does_not_go_on_over_shards_that_hold_other_clips(
+    patchy_corpus: Path, shards: Path, tmp_path: Path
+) -> None:
+    write_shards(patchy_corpus, tmp_path / "larger", 90_000, progress=False)
+    state, larger = broken_off(shards, 2), loader_of(tmp_path / "larger")
+    assert keys(loader_of(tmp_path / "larger")) != keys(loader_of(shards)), "clips would be lost and repeated"
+    assert state["order"][:-1] == larger.sampler.order[:-1], "and nothing else tells"
+    larger.load_state_dict(state)
+    with pytest.raises(ConfigError, match=OTHER_ORDER):
+        keys(larger)
+
+
+def test_the_middle_of_an_epoch_goes_on_over_the_same_shards_written_again(
+    patchy_corpus: Path, shards: Path, tmp_path: Path
+) -> None:
+    write_shards(patchy_corpus, tmp_path / "again", 60_000, progress=False)
+    again = loader_of(tmp_path / "again")
+    again.load_state_dict(broken_off(shards, 2))
+    assert keys(again) == keys(loader_of(shards))[8:]
+
+
+def test_a_checkpoint_that_does_not_say_where_clips_lay_does_not_go_on_in_the_middle(shards: Path) -> None:
+    """As older ones: nothing tells whether the shards are what they were."""
+    state, loader = broken_off(shards, 2), loader_of(shards)
+    loader.load_state_dict({**state, "order": state["order"][:-1]})
+    with pytest.raises(ConfigError, match=OTHER_ORDER):
+        keys(loader)
+
+
+def test_the_end_of_an_epoch_goes_on_over_shards_that_were_written_anew(
+    voice_config: Path, patchy_corpus: Path, shards: Path, tmp_path: Path
+) -> None:
+    """From the best checkpoint too, which is written before its epoch has quite ended."""
+    write_shards(patchy_corpus, tmp_path / "larger", 90_000, progress=False)
+    windows = f"--data.shards.window_gb={IN_WINDOWS.window_gb}"
+    before = fit(voice_config, tmp_path / "before", f"--data.root={shards}", windows, "--trainer.max_epochs=1")
+    for name in ("best", "last"):
+        path = before / f"checkpoints/{name}.ckpt"
+        run = fit(voice_config, tmp_path / name, f"--data.root={tmp_path / 'larger'}", windows, f"--ckpt_path={path}")
+        assert load_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == 6, "two whole epochs"
 
 
 def test_balancing_over_windows_is_one_line(
