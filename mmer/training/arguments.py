@@ -29,8 +29,8 @@ def settle_unions(args: Sequence[str]) -> list[str]:
 
     jsonargparse merges two values of a union of dataclasses field by field, whichever of them they belong to, and then
     takes the first that fits (its issues 829 and 842): ``--model.config.fusion.dim=64`` would forget the kind that the
-    config names. So flags of streams and fusion are written into the config, and several configs into one; a new kind
-    or encoder replaces the old one with all its settings.
+    config names. So flags of streams and fusion are written into the config, and several configs into one; a new kind,
+    encoder or class, as of ``trainer.strategy``, replaces the old one with all its settings.
 
     Raises:
         ConfigError: A stream or the fusion has a setting that its kind does not know.
@@ -133,10 +133,10 @@ def _nested(keys: Sequence[str], value: Any) -> Any:
 
 
 def _merge(old: Any, new: Any) -> Any:
-    """Return a mapping with the entries of another one over its own, unless that one is of another kind."""
+    """Return a mapping with the entries of another one over its own, unless that one is of another kind or class."""
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
-    if any(new.get(name, old.get(name)) != old.get(name) for name in _NAMES):
+    if any(new.get(name, old.get(name)) != old.get(name) for name in (*_NAMES, "class_path")):
         return new
     return {**old, **{key: _merge(old[key], value) if key in old else value for key, value in new.items()}}
 

@@ -105,6 +105,21 @@ def test_a_second_config_lies_over_the_first(tmp_path: Path) -> None:
     }
 
 
+def test_another_class_replaces_the_settings_of_the_first(tmp_path: Path) -> None:
+    said = ["{class_path: A, init_args: {x: 1}}", "{init_args: {y: 2}}", "{class_path: B, init_args: {z: 3}}"]
+    paths = [tmp_path / f"{number}.yaml" for number in range(3)]
+    for path, strategy in zip(paths, said, strict=True):
+        path.write_text(f"{{trainer: {{strategy: {strategy}}}}}")
+    found = []
+    for count in (2, 3):
+        _, config = settle_unions(["fit", *(f"--config={path}" for path in paths[:count])])
+        found.append(yaml.safe_load(config.removeprefix("--config="))["trainer"]["strategy"])
+    assert found == [
+        {"class_path": "A", "init_args": {"x": 1, "y": 2}},
+        {"class_path": "B", "init_args": {"z": 3}},
+    ]
+
+
 def test_a_single_config_is_left_to_the_parser(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("{model: {config: {fusion: {kind: mean}}}}")

@@ -99,6 +99,20 @@ def test_an_overlay_fits_over_any_system(overlay: Path, system: str, capsys: pyt
         assert set(flat(expected)) <= set(flat(both))
 
 
+@pytest.mark.parametrize("below", ["ddp8", "torchrun", "slurm"])
+def test_fsdp2_lies_over_another_overlay(below: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its strategy replaces the other with all its settings, and what FSDP2 refuses is taken back."""
+    overlays = [CONFIGS / f"hardware/{name}.yaml" for name in (below, "fsdp2")]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *(f"--config={path}" for path in (CONFIGS / "mvit_v2_b.yaml", *overlays)), "--print_config"])
+    both = yaml.safe_load(capsys.readouterr().out)
+    first, last = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in overlays)
+    assert both["trainer"]["strategy"] == last["trainer"]["strategy"]
+    assert both["model"]["compute"].items() >= last["model"]["compute"].items()
+    assert not both["model"]["compute"]["channels_last"]
+    assert both["trainer"]["num_nodes"] == first["trainer"].get("num_nodes", 1)
+
+
 def flat(settings: object) -> list[tuple[str, object]]:
     """Return the innermost settings with their last names."""
     if isinstance(settings, list):
