@@ -183,19 +183,16 @@ class ReplaceRun(Callback):
 
     Args:
         folder: Where the checkpoints are.
-        spared: The one that the new run begins from, if any.
     """
 
-    def __init__(self, folder: Path, spared: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.spared = spared
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here on there is a new run."""
         if trainer.is_global_zero:
             for path in self.folder.glob("*.ckpt"):
-                if self.spared is None or not path.samefile(self.spared):
-                    path.unlink()
+                path.unlink()
 
 
 class WriteCard(Callback):

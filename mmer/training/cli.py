@@ -198,7 +198,8 @@ class TrainCLI(LightningCLI):
             kept = folder / "checkpoints"
             remove_unfinished(kept)
             if config.overwrite and not resumes:
-                callbacks.append(ReplaceRun(kept, None if config.init is None else Path(config.init)))
+                _check_replaced(config.init, kept)
+                callbacks.append(ReplaceRun(kept))
             callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             # the last one knows what the others keep
@@ -263,6 +264,19 @@ def _check_wandb(config: Any) -> None:
         raise ConfigError(f"wandb_clips={config.wandb_clips} must not be negative; 0 shows no clips")
     if config.wandb is not None and config.trainer.logger is not None:
         raise ConfigError(f"wandb={config.wandb} and trainer.logger both say where to log; leave one of them out")
+
+
+def _check_replaced(init: str | None, kept: Path) -> None:
+    """Refuse to replace the checkpoint that a run begins from.
+
+    Raises:
+        ConfigError: It is one of those that ``--overwrite`` replaces.
+    """
+    if init is not None and Path(init).resolve().parent == kept.resolve():
+        raise ConfigError(
+            f"init={init} is a checkpoint of the run that --overwrite replaces; copy it elsewhere, or name another "
+            "trainer.default_root_dir"
+        )
 
 
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:

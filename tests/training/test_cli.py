@@ -238,6 +238,19 @@ def test_a_mistake_costs_no_run(run: Path, tiny_config: Path) -> None:
     assert (run / "checkpoints/best.ckpt").is_file()
 
 
+def test_a_run_does_not_replace_what_it_begins_from(
+    run: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(run)
+    init = f"{tmp_path}/link/checkpoints/best.ckpt"
+    assert main(["fit", f"--config={tiny_config}", "--overwrite", f"--init={init}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train.py: error: init={init} is a checkpoint of the run that --overwrite replaces; copy it elsewhere, or "
+        "name another trainer.default_root_dir"
+    )
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
 def test_a_checkpoint_brings_its_own_weights(tiny_config: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
     encoder = build_encoder(ResNet3DConfig("resnet3d", "tiny", weights="none"), load=False)

@@ -406,9 +406,6 @@ def test_a_run_that_replaces_another_leaves_none_of_its_checkpoints(
     later = SIGNAL.format(place=(2, 1, 0), name="SIGKILL")
     assert nursery.start(goes_on, tmp_path / "log", before=later).wait() == -signal.SIGKILL
     assert (kept / "last.ckpt").is_file() and (kept / "best.ckpt").is_file(), "what goes on replaces nothing"
-    begins = [*fit, f"--init={kept}/best.ckpt"]
-    assert nursery.start(begins, tmp_path / "log", before=kill).wait() == -signal.SIGKILL
-    assert [path.name for path in kept.iterdir()] == ["best.ckpt"], "what it began from is spared"
     assert nursery.start(fit, tmp_path / "log", before=kill).wait() == -signal.SIGKILL
     assert list(kept.iterdir()) == []
 
