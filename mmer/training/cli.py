@@ -149,16 +149,8 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
-        if is_url(config.trainer.default_root_dir):
-            raise ConfigError(
-                f"trainer.default_root_dir={config.trainer.default_root_dir} must be a folder; copy a run to an object "
-                "store when it is finished"
-            )
-        if not isinstance(config.trainer.val_check_interval, int | float | None):
-            raise ConfigError(
-                f"trainer.val_check_interval={config.trainer.val_check_interval} is a time, at which processes would "
-                "not agree; give a number of batches, or a share of an epoch"
-            )
+        _check_folder(config.trainer.default_root_dir)
+        _check_interval(config.trainer.val_check_interval)
         folder = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         _check_wandb(config)
@@ -252,6 +244,38 @@ class TrainCLI(LightningCLI):
 
 def _seed(seed: bool | int) -> int | None:
     return None if isinstance(seed, bool) else seed
+
+
+def _check_folder(root: str | Path | None) -> None:
+    """Refuse what no run can be written into.
+
+    Raises:
+        ConfigError: It is no folder.
+    """
+    if root is None:
+        raise ConfigError("trainer.default_root_dir=null names no folder for the run; name one, or leave it out")
+    if is_url(str(root)):
+        raise ConfigError(
+            f"trainer.default_root_dir={root} must be a folder; copy a run to an object store when it is finished"
+        )
+
+
+def _check_interval(interval: Any) -> None:
+    """Refuse moments at which nobody can validate.
+
+    Raises:
+        ConfigError: It is a time, or never.
+    """
+    if not isinstance(interval, int | float | None):
+        raise ConfigError(
+            f"trainer.val_check_interval={interval} is a time, at which processes would not agree; give a number of "
+            "batches, or a share of an epoch"
+        )
+    if interval == 0:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval} is no interval; give a number of batches, or a share of an epoch, "
+            "or trainer.limit_val_batches=0, which never validates"
+        )
 
 
 def _check_wandb(config: Any) -> None:

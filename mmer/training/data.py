@@ -97,7 +97,8 @@ class EmotionDataModule(L.LightningDataModule):
             SplitError: The split would leak, or a part would be empty.
             ConfigError: A clip has no label, or one that the label set does not know; or speakers are to be balanced
                 and some clips have none; or the model reads precomputed streams that the folder does not have, or
-                that no training clip has; or shards cannot be read as the settings say.
+                that no training clip has; or shards cannot be read as the settings say; or validations are to come
+                behind more batches than an epoch has.
         """
         self.corpus = open_corpus(self.root, self.shards)
         self._check_streams()
@@ -114,7 +115,7 @@ class EmotionDataModule(L.LightningDataModule):
         self._check_clips(stage)
         if stage == "fit":
             self._check_training(training)
-            self._draws()  # what it refuses is said before anything is fetched
+            self._check_interval(self._draws())  # what drawing refuses is said before anything is fetched
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Training clips in random order; an incomplete last batch is left out unless it is the only one.
@@ -168,6 +169,19 @@ class EmotionDataModule(L.LightningDataModule):
             raise ConfigError(
                 f"no clip of the training part has the features {listed(absent)}, and they are standardised by those "
                 "that have; prepare training clips with them, choose another split, or leave their streams out"
+            )
+
+    def _check_interval(self, draws: DrawSampler) -> None:
+        """Refuse validations behind more batches than an epoch has."""
+        if self.trainer is None or self.trainer.check_val_every_n_epoch is None or not self.trainer.limit_val_batches:
+            return
+        interval, limit = self.trainer.val_check_interval, self.trainer.limit_train_batches
+        length = -(-draws.num_samples // self.batch_size)
+        batches = min(limit, length) if isinstance(limit, int) else int(limit * length)
+        if isinstance(interval, int) and 0 < batches < interval:
+            raise ConfigError(
+                f"trainer.val_check_interval={interval} is more than an epoch's number of batches, {batches}; give at "
+                "most that, or count over epochs with trainer.check_val_every_n_epoch=null"
             )
 
     def _draws(self) -> DrawSampler:

@@ -62,6 +62,10 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--data.augment.zoom=[2,1]", "augment.zoom=[2.0, 1.0] must be two positive scales, the smaller first"),
         ("--model.config.fusion.max_tokens=5", "needs fusion.max_tokens="),
         ("--trainer.default_root_dir=s3://bucket/run", "default_root_dir=s3://bucket/run must be a folder; copy a run"),
+        ("--trainer.default_root_dir=null", "default_root_dir=null names no folder for the run; name one, or leave it"),
+        ("--trainer.val_check_interval=0", "val_check_interval=0 is no interval; give a number of batches, or a share"),
+        ("--trainer.val_check_interval=0.0", "val_check_interval=0.0 is no interval; give a number of batches, or a"),
+        ("--trainer.val_check_interval=5", "val_check_interval=5 is more than an epoch's number of batches, 4; give"),
         ("--trainer.accelerator=banana", "banana"),
         ("--trainer.strategy=banana", "banana"),
         (f"--ckpt_path={__file__}", "cannot be read"),
@@ -84,6 +88,17 @@ def test_a_wrong_flag_is_seen_before_a_model_is_built(
     monkeypatch.setattr("mmer.training.classifier.build_model", lambda config: pytest.fail("a model was built"))
     assert main(["fit", f"--config={tiny_config}", flag]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_validations_may_be_counted_over_epochs_and_not_behind_more_batches_than_are_taken(
+    voice_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for limit in ("2", "0.7"):
+        flags = ["fit", f"--config={voice_config}", "--trainer.val_check_interval=3"]
+        flags += [f"--trainer.limit_train_batches={limit}"]
+        assert main(flags) == 2
+        assert "val_check_interval=3 is more than an epoch's number of batches, 2; " in capsys.readouterr().err
+    assert main([*flags, "--trainer.check_val_every_n_epoch=null"]) == 0
 
 
 def test_a_missing_config_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
