@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO
 from mmer.config import ShardConfig
 from mmer.emotions import LabelSet, label_set
 from mmer.errors import ConfigError, MmerError
+from mmer.training.devices import count_cores
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -159,7 +160,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
-    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=positive, default=count_cores(), help="processes")
 
 
 def add_inference(parser: argparse._ActionsContainer) -> None:

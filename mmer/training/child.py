@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from types import MappingProxyType
 
+from mmer.training.devices import count_cores
+
 _LEASHED = "MMER_LEASHED"  # set where standard input is a pipe that the parent holds open as long as it lives
 
 
@@ -83,8 +85,7 @@ def share_threads(jobs: int) -> int:
         jobs: How many run at once.
     """
     named = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(named) if named.isdecimal() and int(named) else max(1, cores // jobs)
+    return int(named) if named.isdecimal() and int(named) else max(1, count_cores() // jobs)
 
 
 def complaint(text: str) -> str:

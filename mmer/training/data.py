@@ -27,6 +27,7 @@ from mmer.data.store import as_root
 from mmer.data.streaming import build_sampler
 from mmer.errors import ConfigError, SplitError
 from mmer.tokenizer import Tokenizer
+from mmer.training.devices import count_cores
 
 SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]
 """How an epoch's clips are chosen."""
@@ -44,7 +45,7 @@ class EmotionDataModule(L.LightningDataModule):
             as many clips, every class or every speaker equally often.
         batch_size: Clips in a batch, on each device.
         workers: Processes that read clips for each training process; 0 reads in that process itself. Null takes its
-            share of the cores less one, 8 at most.
+            share of the cores that it may use less one, 8 at most.
         prefetch: Batches that each of them reads ahead.
         shards: How shards are read.
     """
@@ -87,7 +88,7 @@ class EmotionDataModule(L.LightningDataModule):
         """Processes that read clips for this one."""
         if self.wanted_workers is not None:
             return self.wanted_workers
-        return min(8, max((os.cpu_count() or 1) // self._local - 1, 0))
+        return min(8, max(count_cores() // self._local - 1, 0))
 
     def setup(self, stage: str) -> None:
         """Open the folder and deal its speakers.

@@ -7,6 +7,11 @@ import os
 from mmer.errors import ConfigError
 
 
+def count_cores() -> int:
+    """Return how many cores this process may use, which a cluster or a container may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_device(device: str) -> None:
     """Refuse a device that is not here, before the first task; the GPU itself is left to the trainings.
 

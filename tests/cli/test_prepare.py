@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from mmer.cli import main
 from mmer.cli import prepare as command
+from mmer.cli.parser import Parser, add_workers
 from mmer.config import PrepareConfig
 from mmer.corpora.catalogue import CORPORA, Corpus
 from mmer.corpora.manifest import Manifest, Row
@@ -174,3 +176,10 @@ def test_features_that_fit_no_clip_are_one_line(table: Path, capfd: pytest.Captu
     np.savez(table.parent / "au.npz", other=np.ones(3))
     assert prepare(table, f"--features=au={table.parent / 'au.npz'}") == 2
     assert "fit none of 5 clips: an entry is called 'other' and a clip 'face'" in capfd.readouterr().err
+
+
+def test_processes_are_as_many_as_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    parser = Parser()
+    add_workers(parser)
+    assert parser.parse_args([]).workers == 3

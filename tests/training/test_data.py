@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -77,6 +78,15 @@ def test_workers_read_although_their_parent_has_used_opencv_on_several_cores(noi
     data = module(noise_corpus, model=FACE, workers=1, augment=AugmentConfig(erase=1.0))
     assert len(list(data.train_dataloader())) == 5
     assert cv2.getNumThreads() == 1
+
+
+def test_workers_take_the_cores_that_may_be_used_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster gives a job some of the machine's."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    assert EmotionDataModule(VOICE, "nowhere").workers == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert EmotionDataModule(VOICE, "nowhere").workers == 8
 
 
 def test_workers_are_settled(noise_corpus: Path) -> None:
