@@ -242,9 +242,10 @@ def settle_worker(_: int) -> None:
 
     The garbage collector would mark, and so copy, every object that the parent made; it leaves them alone. SIGTERM
     often reaches a whole group of processes, and the parent, which ends behind its step, still wants clips: its worker
-    obeys nobody else.
+    obeys nobody else. A Ctrl-C reaches it too, and the parent ends it then.
     """
     gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on every system
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         Thread(target=_obey, args=(os.getppid(),), daemon=True).start()

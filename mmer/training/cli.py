@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ from mmer.training.survive import (
     EndOnSignal,
     KeepOnSignal,
     WatchChildren,
+    interrupted,
+    newest,
     parted,
     remove_unfinished,
 )
@@ -306,15 +309,13 @@ def _check_replaced(init: str | None, kept: Path) -> None:
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:
     """Return the path of a checkpoint named ``last``, ``best``, by its path or as ``wandb:ENTITY/PROJECT/NAME:ALIAS``.
 
-    ``auto`` is ``last`` where the run has one, and begins where it has none: one line for every start of a job. A run
-    that was killed between the two checkpoints of its first epoch has ``best`` alone.
+    ``auto`` is the newest where the run has one, and begins where it has none: one line for every start of a job.
 
     Raises:
         ConfigError: It does not exist, or none is given for a subcommand that would use random weights.
     """
     if given == "auto" and subcommand == "fit":
-        kept = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
-        return next((str(path) for path in kept if path.is_file()), None)
+        return None if (kept := newest(folder / "checkpoints")) is None else str(kept)
     if given is None:
         if subcommand != "fit":
             raise ConfigError(f"{subcommand} needs --ckpt_path PATH (or last, or best); a new model has random weights")
@@ -360,7 +361,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run ``train.py`` and return its exit code.
 
     It is 0, or 2 after a mistake that one line on standard error explains, or 128 and the number of the signal that has
-    ended the training.
+    ended the training: 130 after Ctrl-C.
     """
     try:
         with warnings.catch_warnings():
@@ -378,7 +379,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except Ended as ended:
         say(str(ended))
         return ended.code
-    except Exception as error:
+    except BaseException as error:
+        if (line := interrupted(error)) is not None:
+            say(line)
+            return 128 + signal.SIGINT
         if (line := parted(error)) is None:
             raise
         say_each(f"error: {line}")

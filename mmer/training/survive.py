@@ -27,7 +27,7 @@ from mmer.atomic import replacing
 from mmer.batch import Batch
 from mmer.data.store import is_url
 from mmer.errors import ConfigError, MmerError
-from mmer.training.say import say_each
+from mmer.training.say import say, say_each
 
 _DEAF = (signal.SIGKILL, signal.SIGSTOP)
 """Signals that no process can note."""
@@ -97,6 +97,14 @@ def remove_unfinished(folder: Path) -> None:
     for path in folder.glob(".*.ckpt"):
         if _WRITING.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def newest(folder: Path) -> Path | None:
+    """Return the checkpoint of a folder from which a run goes on by itself, None where there is none.
+
+    Until the end of its first epoch a run may have ``best`` alone.
+    """
+    return next((path for path in (folder / "last.ckpt", folder / "best.ckpt") if path.is_file()), None)
 
 
 def is_between_steps(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -177,6 +185,11 @@ class EndOnSignal(Callback):
         if asked := self._ask_all():
             self._end(trainer, asked)
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Note on a Ctrl-C, which waits for no step, what is left of the run; see :func:`interrupted`."""
+        if isinstance(exception, KeyboardInterrupt):
+            exception.add_note(f"interrupted{_place(trainer)}: {self._left(trainer)}")
+
     def _begin(self, trainer: L.Trainer) -> None:
         self._listen(trainer)
         if trainer.received_sigterm:  # in between; Lightning would end behind the first batch, with exit code 0
@@ -221,19 +234,22 @@ class EndOnSignal(Callback):
             Ended: Always.
         """
         name = signal.Signals(number).name
-        fits = trainer.state.fn == "fit"
-        where = f" at epoch {trainer.current_epoch + 1}, step {trainer.global_step}" if fits else ""
         trainer._signal_connector._original_handlers = {}  # SLURM sends SIGTERM where we are about to end anyway
         # a shell's code for it; any but 0 of another process would end the first before it has tidied up
         raise Ended(
-            f"ended by {name}{where}: {self._outcome(trainer, number)}", 128 + number if trainer.is_global_zero else 0
+            f"ended by {name}{_place(trainer)}: {self._outcome(trainer, number)}",
+            128 + number if trainer.is_global_zero else 0,
         )
 
     def _keep(self, trainer: L.Trainer) -> None:
         """Keep how far the training is."""
 
     def _outcome(self, trainer: L.Trainer, number: int) -> str:
-        """Say what is left of the run."""
+        """Say what is left of the run behind :meth:`_keep`."""
+        return self._left(trainer)
+
+    def _left(self, trainer: L.Trainer) -> str:
+        """Say what is left of the run as it is."""
         return "nothing of it was kept"
 
 
@@ -259,6 +275,16 @@ class KeepOnSignal(EndOnSignal, Checkpoint):
     def _outcome(self, trainer: L.Trainer, number: int) -> str:
         kept = f"{self.path} goes on with --ckpt_path last, or auto"
         return f"{kept}; {_requeue()}" if trainer.is_global_zero and number == _requeue_signal(trainer) else kept
+
+    def _left(self, trainer: L.Trainer) -> str:
+        begun = trainer.global_step or trainer.ckpt_path  # else a checkpoint is of the run that this one replaces
+        kept = newest(self.path.parent) if begun else None
+        return super()._left(trainer) if kept is None else f"{kept} goes on with --ckpt_path auto"
+
+
+def _place(trainer: L.Trainer) -> str:
+    fits = trainer.state.fn == "fit"
+    return f" at epoch {trainer.current_epoch + 1}, step {trainer.global_step}" if fits else ""
 
 
 def _requeue_signal(trainer: L.Trainer) -> signal.Signals | None:
@@ -363,6 +389,16 @@ class CheckLoss(Callback):
         )
 
 
+def interrupted(error: BaseException | None) -> str | None:
+    """Return what to tell the user where a Ctrl-C is behind an error; None where there is none.
+
+    Lightning makes an exit with code 1 of it, and who tidies up may find another process gone.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return None if error is None else next(iter(getattr(error, "__notes__", ())), "interrupted")
+
+
 def parted(error: BaseException) -> str | None:
     """Return what to tell the user where processes have lost each other or never met; None where it is another error.
 
@@ -394,6 +430,9 @@ class WatchChildren(Callback):
     patience = 3.0
     """Seconds in which a process that notices by itself may say so."""
 
+    tidying = 15.0
+    """Seconds that one of several processes has behind a Ctrl-C."""
+
     def __init__(self) -> None:
         self._over = threading.Event()
         if "LOCAL_RANK" not in os.environ:
@@ -423,6 +462,15 @@ class WatchChildren(Callback):
         if pl_module.device.type == "cuda" and (line := parted(exception)) is not None:
             say_each(f"error: {line}")
             os._exit(2)
+        if isinstance(exception, KeyboardInterrupt) and trainer.world_size > 1:
+            timer = threading.Timer(self.tidying, self._give_up, (exception,))
+            timer.daemon = True
+            timer.start()
+
+    def _give_up(self, exception: KeyboardInterrupt) -> None:
+        """Leave where this process still tidies up: on a GPU it waits for what another one did not send."""
+        say(str(interrupted(exception)))
+        os._exit(128 + signal.SIGINT)
 
     def _watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
         while not self._over.wait(0.5):

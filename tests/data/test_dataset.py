@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +193,21 @@ def test_a_settled_worker_leaves_its_parents_objects_alone() -> None:
     loader = DataLoader(Frozen(), batch_size=None, num_workers=1, worker_init_fn=settle_worker)
     assert min(loader) > 10_000
     assert gc.get_freeze_count() < 10_000, "the parent goes on as before"
+
+
+class Interrupted(Dataset[int]):
+    """Interrupts whoever reads it."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return index
+
+
+def test_a_settled_worker_leaves_a_ctrl_c_to_its_parent() -> None:
+    assert list(DataLoader(Interrupted(), batch_size=None, num_workers=1, worker_init_fn=settle_worker)) == [0, 1]
 
 
 def test_strings_come_back_as_they_were() -> None:

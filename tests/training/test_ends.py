@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import runpy
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from mmer.training.survive import (
     EndOnSignal,
     KeepOnSignal,
     WatchChildren,
+    interrupted,
     parted,
     remove_unfinished,
 )
@@ -67,6 +70,7 @@ def make_trainer(environment: Any = None, fn: str = "fit") -> Any:
         state=SimpleNamespace(fn=fn),
         current_epoch=1,
         global_step=13,
+        ckpt_path=None,
         max_steps=-1,
         world_size=1,
         is_global_zero=True,
@@ -293,6 +297,62 @@ def test_other_errors_are_none_of_them(monkeypatch: pytest.MonkeyPatch, begun: b
     assert parted(RuntimeError("a bug of ours")) is None
 
 
+def behind(context: BaseException, error: BaseException) -> BaseException:
+    """Return an error as one that came while another was dealt with."""
+    error.__context__ = context
+    return error
+
+
+def test_what_comes_behind_a_ctrl_c_is_none_of_it() -> None:
+    told = KeyboardInterrupt()
+    told.add_note("interrupted at epoch 2, step 13: nothing of it was kept")
+    assert interrupted(KeyboardInterrupt()) == "interrupted"
+    for error in (SystemExit(1), RuntimeError(GLOO)):
+        assert interrupted(behind(told, error)) == "interrupted at epoch 2, step 13: nothing of it was kept"
+    for error in (SystemExit(1), behind(ValueError(), RuntimeError(GLOO))):
+        assert interrupted(error) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "step", "kept"),
+    [
+        (["last.ckpt", "best.ckpt"], 13, "last.ckpt goes on with --ckpt_path auto"),
+        (["best.ckpt"], 13, "best.ckpt goes on with --ckpt_path auto"),
+        ([], 13, "interrupted at epoch 2, step 13: nothing of it was kept"),
+        (["last.ckpt"], 0, "interrupted at epoch 2, step 0: nothing of it was kept"),
+    ],
+    ids=["both", "first epoch", "none", "another run's"],
+)
+def test_a_ctrl_c_is_told_which_checkpoint_goes_on(tmp_path: Path, files: list[str], step: int, kept: str) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    trainer, told = make_trainer(), KeyboardInterrupt()
+    trainer.global_step = step
+    KeepOnSignal(tmp_path / "last.ckpt").on_exception(trainer, MODULE, told)
+    assert str(interrupted(told)).endswith(kept)
+
+
+def test_a_ctrl_c_while_settings_are_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "TrainCLI", Mock(side_effect=KeyboardInterrupt))
+    assert cli.main([]) == 130
+    assert capsys.readouterr().err == "train.py: interrupted\n"
+
+
+def test_a_ctrl_c_while_pytorch_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Importing:
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "mmer.training.cli", Importing())
+    with pytest.raises(SystemExit, match="130"):
+        runpy.run_path(str(Path(__file__).parents[2] / "train.py"), run_name="__main__")
+    assert capsys.readouterr().err == "train.py: interrupted\n"
+
+
 class Gone(BaseException):
     """Instead of the end of this process."""
 
@@ -378,3 +438,18 @@ def test_on_a_gpu_a_process_leaves_the_lost_one_at_once(
         watch.on_exception(trainer, module, dist.DistBackendError("NCCL timeout"))
     assert "is gone or does not answer (NCCL timeout)" in capsys.readouterr().err
     watch.on_exception(trainer, module, ValueError("a bug of ours"))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_of_several_processes_does_not_tidy_up_for_ever(
+    watch: WatchChildren, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processes: int
+) -> None:
+    """On a GPU, behind a Ctrl-C, it may wait for what another one did not send."""
+    timer, trainer, told = Mock(), make_trainer(), KeyboardInterrupt()
+    monkeypatch.setattr(survive.threading, "Timer", timer)
+    trainer.world_size = processes
+    watch.on_exception(trainer, Mock(spec=L.LightningModule, device=torch.device("cpu")), told)
+    assert timer.call_count == timer.return_value.start.call_count == processes - 1
+    with pytest.raises(Gone, match="130"):
+        watch._give_up(told)
+    assert capsys.readouterr().err == "train.py: interrupted\n"

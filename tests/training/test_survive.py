@@ -184,6 +184,30 @@ def test_a_signal_to_all_processes_leaves_the_readers_at_work(nursery: Any, long
     assert "ended by SIGTERM at epoch 2, step 13: " in run.errors()[-1]
 
 
+def test_ctrl_c_ends_at_once_and_says_what_goes_on(nursery: Any, long_config: Path, tmp_path: Path) -> None:
+    """A terminal sends it to the readers too."""
+    fit, log = ["fit", f"--config={long_config}", "--data.workers=2", "--ckpt_path=auto"], tmp_path / "log"
+    kept = f"{tmp_path / 'run/checkpoints/last.ckpt'} goes on with --ckpt_path auto"
+    lives = [((0, 3, 0), "at epoch 1, step 3: nothing of it was kept"), ((1, 3, 0), f"at epoch 2, step 12: {kept}")]
+    for place, said in lives:
+        group = SIGNAL.format(place=place, name="SIGINT").replace("os.kill(os.getpid(), ", "os.killpg(os.getpgrp(), ")
+        run = nursery.start(fit, log, before=f"import os; os.setsid()\n{group}")
+        assert run.wait() == 130, run.said()
+        assert run.errors()[-1] == f"train.py: interrupted {said}"
+        assert "Traceback" not in run.said()
+
+
+@pytest.mark.parametrize("heard", [1, 2])
+def test_ctrl_c_ends_several_processes(nursery: Any, long_config: Path, tmp_path: Path, heard: int) -> None:
+    """Who has not heard it finds the other gone."""
+    told = "".join(SIGNAL.format(place=(1, 3, rank), name="SIGINT") for rank in range(heard))
+    fit = ["fit", f"--config={long_config}", "--data.batch_size=1"]
+    runs = nursery.start_all(2, fit, tmp_path / "log", told)
+    assert [run.wait() for run in runs] == [130, 130 if heard == 2 else 2], runs[0].said() + runs[1].said()
+    assert runs[0].errors()[-1].startswith("train.py: interrupted at epoch 2, step 12: ")
+    assert "Traceback" not in runs[0].said() + runs[1].said()
+
+
 def test_half_of_an_accumulated_step_is_not_kept(nursery: Any, long_config: Path, tmp_path: Path) -> None:
     fit = ["fit", f"--config={long_config}", "--trainer.accumulate_grad_batches=4"]
     run = nursery.start(fit, tmp_path / "log", before=SIGNAL.format(place=(1, 1, 0), name="SIGTERM"))
