@@ -109,6 +109,7 @@ def test_a_run_on_a_url_goes_on_in_the_middle_of_an_epoch(
     assert main(["fit", f"--config={voice_config}", *flags, f"--ckpt_path={middle}"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("train.py: error: the checkpoint stopped in the middle of an epoch whose clips came in")
+    assert not (tmp_path / "other").exists(), "nothing is left of a refused run"
 
 
 IN_WINDOWS = ShardConfig(window_gb=1.2e-4)

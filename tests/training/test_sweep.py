@@ -543,10 +543,10 @@ def test_settings_that_change_no_number_may_differ(folder: Path) -> None:
 
 def test_a_study_that_an_older_version_began_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does not know has its default there."""
-    monkeypatch.setattr(SweepPlan, "definition", older(SweepPlan.definition))
     plan = make(folder)
-    begin(replace(plan, settings=TRAINING), folder)
-    monkeypatch.undo()
+    study, _ = begin(replace(plan, settings=TRAINING), folder)
+    known = {name: each for name, each in study.user_attrs[studies.DEFINITION].items() if name != "pruner"}
+    study.set_user_attr(studies.DEFINITION, {**known, "retries": 5})  # which is no longer compared
     read = []
 
     def fill(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -570,16 +570,6 @@ def test_a_study_that_an_older_version_began_goes_on(folder: Path, monkeypatch: 
     monkeypatch.setattr(settings, "read_several", refuse)
     with pytest.raises(SweepError, match=r"other settings: settings\.data\.sampler was not there and is shuffled"):
         begin(replace(plan, settings=now), folder)
-
-
-def older(definition: Callable[[SweepPlan], dict[str, Any]]) -> Callable[[SweepPlan], dict[str, Any]]:
-    """Leave out what an older version did not know, and add what another one compared."""
-
-    def known(plan: SweepPlan) -> dict[str, Any]:
-        kept = {name: each for name, each in definition(plan).items() if name != "pruner"}
-        return {**kept, "retries": 5}
-
-    return known
 
 
 def replace_goal(plan: SweepPlan) -> SweepPlan:
