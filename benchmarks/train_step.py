@@ -1,13 +1,14 @@
 """Measure ``train.py`` against a bare PyTorch loop: the same model, the same step, the batch already in memory.
 
     python benchmarks/train_step.py                                  # what this machine has, a GPU or its processor
-    python benchmarks/train_step.py --accelerator cpu --threads 1 --json cpu.json
+    python benchmarks/train_step.py --accelerator cpu --threads 2 --json cpu.json
     python benchmarks/train_step.py --accelerator gpu --batch 8 16 32 64
 
 The corpus is made of the six 720p clips of MMER_DATA, or of drawn faces. In turns, in one process: ``train.py fit`` as
 users start it, with its loader, augmentation, logs and checks, between two of its steps; and a loop of forward, loss,
 backward, clipping and optimiser over one batch that is on the device. The ratio is the median over the rounds. What
-should be reached on a processor is 0.95, with a core left for whoever reads clips: both loops get so many --threads.
+should be reached on a processor is 0.95, with a core left for whoever reads clips: both loops get one thread less than
+there are cores, or so many --threads.
 
 On a GPU, for MViTv2-S on 16 frames of 224 pixels: first the batch with which the bare loop is fastest; then a row for
 each setting of precision, compilation, layout and loader, with clips a second, peak memory, and the share of the limit
@@ -42,6 +43,7 @@ from mmer.batch import Batch
 from mmer.config import PrepareConfig
 from mmer.training import cli
 from mmer.training.classifier import EmotionClassifier
+from mmer.training.devices import count_cores
 from mmer.training.optim import build_optimizer
 
 TARGET = 0.95
@@ -261,15 +263,15 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="clips of the corpus; as many as are timed, so that no epoch ends")
     parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
     parser.add_argument("--rounds", type=int, default=5, help="how often both take turns")
-    parser.add_argument("--threads", type=int, help="of the model on a processor; all cores if not given")
+    parser.add_argument("--threads", type=int, help="of the model on a processor; one less than cores")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="these settings of a GPU alone")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     accelerator = args.accelerator or ("gpu" if torch.cuda.is_available() else "cpu")
     gpu = accelerator == "gpu"
+    if not gpu:
+        torch.set_num_threads(args.threads or max(1, count_cores() - 1))  # whoever reads has a core, as beside a GPU
     config = args.config or CONFIGS / ("mvit_v2.yaml" if gpu else "demo.yaml")
     batches = args.batch or ([8, 16, 32, 64, 128] if gpu else [8])
     clips = args.clips or max(batches) * (WARM + args.steps + 1)
