@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -154,6 +155,7 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand]
         _check_folder(config.trainer.default_root_dir)
         _check_interval(config.trainer.val_check_interval)
+        _check_accelerator(config.trainer.accelerator)
         folder = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         _check_wandb(config)
@@ -278,6 +280,20 @@ def _check_interval(interval: Any) -> None:
         raise ConfigError(
             f"trainer.val_check_interval={interval} is no interval; give a number of batches, or a share of an epoch, "
             "or trainer.limit_val_batches=0, which never validates"
+        )
+
+
+def _check_accelerator(accelerator: Any) -> None:
+    """Refuse a GPU that is not here; of an accelerator of the user's own nothing is known.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not {**here, "gpu": any(here.values())}.get(str(accelerator), True):
+        raise ConfigError(
+            f"trainer.accelerator={accelerator} and no such device is here; give --trainer.accelerator=cpu, or leave "
+            "out the config that asks for it"
         )
 
 

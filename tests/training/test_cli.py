@@ -81,6 +81,19 @@ def test_a_mistake_is_one_line(tiny_config: Path, capsys: pytest.CaptureFixture[
     assert not (tiny_config.parent / "run").exists()
 
 
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_a_gpu_that_is_not_here_is_one_line(
+    tiny_config: Path, accelerator: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, "is_available", lambda: False)
+    assert main(["fit", f"--config={tiny_config}", f"--trainer.accelerator={accelerator}"]) == 2
+    assert (
+        f"trainer.accelerator={accelerator} and no such device is here; give --trainer.accelerator=cpu, or leave"
+        in (capsys.readouterr().err.splitlines()[-1])
+    )
+
+
 @pytest.mark.parametrize("flag", ["--trainer.max_epoch=3", "--model.config.fusion.depth=big", "--trainer.nope=1"])
 def test_a_wrong_flag_is_seen_before_a_model_is_built(
     tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
