@@ -179,13 +179,14 @@ def voice_config(tiny_config: Path) -> Path:
 
 
 NURSERY = """
-import contextlib, io, json, os, sys
+import contextlib, io, json, os, signal, sys
 from mmer.checkpoint import Card
 from mmer.config.plain import adapter
 from mmer.training import cli
 import mmer.build, torch
 torch.set_num_threads(1)
 adapter(Card)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background find it ignored
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):  # what a parser finds once, it keeps
     cli.main(["fit", "--data.root=x", "--model.config.streams={a: {encoder: wave_cnn}}", "--print_config"])
 
