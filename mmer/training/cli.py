@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -23,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
 from mmer.config import ShardConfig
 from mmer.data.shards import open_corpus
-from mmer.data.store import as_root, is_url
+from mmer.data.store import as_root
 from mmer.errors import ConfigError, MmerError
 from mmer.training.arguments import explains, one_line, settle_unions
 from mmer.training.callbacks import (
@@ -42,19 +41,11 @@ from mmer.training.compute import SyncStatistics, register_strategies
 from mmer.training.data import EmotionDataModule
 from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
+from mmer.training.peers import WatchChildren, parted
+from mmer.training.refuse import check_accelerator, check_folder, check_interval, check_replaced, check_wandb
 from mmer.training.say import say, say_each
-from mmer.training.survive import (
-    AtomicCheckpoints,
-    CheckLoss,
-    Ended,
-    EndOnSignal,
-    KeepOnSignal,
-    WatchChildren,
-    interrupted,
-    newest,
-    parted,
-    remove_unfinished,
-)
+from mmer.training.signals import Ended, EndOnSignal, KeepOnSignal, interrupted
+from mmer.training.survive import AtomicCheckpoints, CheckLoss, newest, remove_unfinished
 from mmer.training.wandb_callback import TellWandb
 from mmer.training.wandb_checkpoint import fetch_checkpoint
 from mmer.training.wandb_log import open_log
@@ -153,12 +144,12 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
-        _check_folder(config.trainer.default_root_dir)
-        _check_interval(config.trainer.val_check_interval)
-        _check_accelerator(config.trainer.accelerator)
+        check_folder(config.trainer.default_root_dir)
+        check_interval(config.trainer.val_check_interval)
+        check_accelerator(config.trainer.accelerator)
         folder = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
-        _check_wandb(config)
+        check_wandb(config)
         config.init = None if config.init is None else fetch_checkpoint(config.init)
         config.ckpt_path = _resolve_checkpoint(config.ckpt_path, folder, str(self.subcommand))
         self.past, origin = _past(config.init, config.ckpt_path)
@@ -195,7 +186,7 @@ class TrainCLI(LightningCLI):
             kept = folder / "checkpoints"
             remove_unfinished(kept)
             if config.overwrite and not resumes:
-                _check_replaced(config.init, kept)
+                check_replaced(config.init, kept)
                 callbacks.append(ReplaceRun(kept))
             callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
@@ -249,77 +240,6 @@ class TrainCLI(LightningCLI):
 
 def _seed(seed: bool | int) -> int | None:
     return None if isinstance(seed, bool) else seed
-
-
-def _check_folder(root: str | Path | None) -> None:
-    """Refuse what no run can be written into.
-
-    Raises:
-        ConfigError: It is no folder.
-    """
-    if root is None:
-        raise ConfigError("trainer.default_root_dir=null names no folder for the run; name one, or leave it out")
-    if is_url(str(root)):
-        raise ConfigError(
-            f"trainer.default_root_dir={root} must be a folder; copy a run to an object store when it is finished"
-        )
-
-
-def _check_interval(interval: Any) -> None:
-    """Refuse moments at which nobody can validate.
-
-    Raises:
-        ConfigError: It is a time, or never.
-    """
-    if not isinstance(interval, int | float | None):
-        raise ConfigError(
-            f"trainer.val_check_interval={interval} is a time, at which processes would not agree; give a number of "
-            "batches, or a share of an epoch"
-        )
-    if interval == 0:
-        raise ConfigError(
-            f"trainer.val_check_interval={interval} is no interval; give a number of batches, or a share of an epoch, "
-            "or trainer.limit_val_batches=0, which never validates"
-        )
-
-
-def _check_accelerator(accelerator: Any) -> None:
-    """Refuse a GPU that is not here; of an accelerator of the user's own nothing is known.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not {**here, "gpu": any(here.values())}.get(str(accelerator), True):
-        raise ConfigError(
-            f"trainer.accelerator={accelerator} and no such device is here; give --trainer.accelerator=cpu, or leave "
-            "out the config that asks for it"
-        )
-
-
-def _check_wandb(config: Any) -> None:
-    """Refuse what --wandb cannot do.
-
-    Raises:
-        ConfigError: There are other loggers, or fewer than no clips are to be shown.
-    """
-    if config.wandb_clips < 0:
-        raise ConfigError(f"wandb_clips={config.wandb_clips} must not be negative; 0 shows no clips")
-    if config.wandb is not None and config.trainer.logger is not None:
-        raise ConfigError(f"wandb={config.wandb} and trainer.logger both say where to log; leave one of them out")
-
-
-def _check_replaced(init: str | None, kept: Path) -> None:
-    """Refuse to replace the checkpoint that a run begins from.
-
-    Raises:
-        ConfigError: It is one of those that ``--overwrite`` replaces.
-    """
-    if init is not None and Path(init).resolve().parent == kept.resolve():
-        raise ConfigError(
-            f"init={init} is a checkpoint of the run that --overwrite replaces; copy it elsewhere, or name another "
-            "trainer.default_root_dir"
-        )
 
 
 def _resolve_checkpoint(given: str | None, folder: Path, subcommand: str) -> str | None:

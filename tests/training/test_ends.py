@@ -21,17 +21,10 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from mmer.errors import ConfigError
-from mmer.training import cli, survive
-from mmer.training.survive import (
-    AtomicCheckpoints,
-    Ended,
-    EndOnSignal,
-    KeepOnSignal,
-    WatchChildren,
-    interrupted,
-    parted,
-    remove_unfinished,
-)
+from mmer.training import cli, peers, survive
+from mmer.training.peers import WatchChildren, parted
+from mmer.training.signals import Ended, EndOnSignal, KeepOnSignal, interrupted
+from mmer.training.survive import AtomicCheckpoints, remove_unfinished
 
 MODULE = Mock(spec=L.LightningModule)
 
@@ -362,7 +355,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> WatchChildren:
     def leave(code: int) -> None:
         raise Gone(code)
 
-    monkeypatch.setattr(survive.os, "_exit", leave)
+    monkeypatch.setattr(peers.os, "_exit", leave)
     monkeypatch.setattr(WatchChildren, "patience", 0.0)
     return WatchChildren()
 
@@ -379,10 +372,10 @@ def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pyt
 @pytest.mark.parametrize(
     ("known", "local_rank", "followed"),
     [
-        ({survive._FIRST: str(os.getppid())}, 1, "the first process"),
-        ({survive._FIRST: str(os.getppid()), "SLURM_PROCID": "0"}, 1, "the first process"),  # an interactive job
-        ({survive._FIRST: str(os.getppid())}, 0, None),
-        ({survive._FIRST: "1"}, 1, None),  # of a training that has started this one as another
+        ({peers._FIRST: str(os.getppid())}, 1, "the first process"),
+        ({peers._FIRST: str(os.getppid()), "SLURM_PROCID": "0"}, 1, "the first process"),  # an interactive job
+        ({peers._FIRST: str(os.getppid())}, 0, None),
+        ({peers._FIRST: "1"}, 1, None),  # of a training that has started this one as another
         ({}, 1, None),  # by hand: the shell may go
         ({"TORCHELASTIC_RUN_ID": "x"}, 0, "the torchrun"),
     ],
@@ -393,7 +386,7 @@ def test_a_process_follows_whoever_has_started_it_to_learn_together(
     for name, value in {"LOCAL_RANK": str(local_rank), **known}.items():
         monkeypatch.setenv(name, value)
     threads = Mock()
-    monkeypatch.setattr(survive.threading, "Thread", threads)
+    monkeypatch.setattr(peers.threading, "Thread", threads)
     watch = WatchChildren()
     trainer = make_trainer()
     trainer.local_rank, trainer.strategy.launcher.procs = local_rank, []
@@ -403,10 +396,10 @@ def test_a_process_follows_whoever_has_started_it_to_learn_together(
 
 
 def test_the_first_process_leaves_its_number_to_those_that_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(survive._FIRST, "1")
+    monkeypatch.setenv(peers._FIRST, "1")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     WatchChildren()
-    assert os.environ[survive._FIRST] == str(os.getpid())
+    assert os.environ[peers._FIRST] == str(os.getpid())
 
 
 def test_a_training_that_is_over_follows_nobody(watch: WatchChildren, capsys: pytest.CaptureFixture[str]) -> None:
@@ -446,7 +439,7 @@ def test_one_of_several_processes_does_not_tidy_up_for_ever(
 ) -> None:
     """On a GPU, behind a Ctrl-C, it may wait for what another one did not send."""
     timer, trainer, told = Mock(), make_trainer(), KeyboardInterrupt()
-    monkeypatch.setattr(survive.threading, "Timer", timer)
+    monkeypatch.setattr(peers.threading, "Timer", timer)
     trainer.world_size = processes
     watch.on_exception(trainer, Mock(spec=L.LightningModule, device=torch.device("cpu")), told)
     assert timer.call_count == timer.return_value.start.call_count == processes - 1

@@ -183,21 +183,32 @@ def test_a_trial_that_is_interrupted_while_it_is_drawn_is_tried_again(
         other.step()
 
 
-def test_a_database_does_not_wait_for_a_trial_that_has_no_sign_of_life(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr(claims, "monotonic", lambda: now)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that who waits for signs of life has waited, to be set."""
+    now = [0.0]
+    monkeypatch.setattr(claims, "monotonic", lambda: now[0])
+    return now
+
+
+def on_a_database(folder: Path, tmp_path: Path, wanted: int) -> tuple[SweepPlan, Study, Any]:
     plan = make(folder)
     study, storage = begin(plan, folder, f"sqlite:///{tmp_path / 'study.db'}")
-    study.set_user_attr(WANTED, 1)
+    study.set_user_attr(WANTED, wanted)
+    return plan, study, storage
+
+
+def test_a_database_does_not_wait_for_a_trial_that_has_no_sign_of_life(
+    folder: Path, tmp_path: Path, clock: list[float]
+) -> None:
+    plan, study, storage = on_a_database(folder, tmp_path, 1)
     with studies.quietly():
         study.ask()  # killed before it gave one
     held = claims.Claims(plan, study, storage, folder)
     storage.grace_period = -1  # in the database's own time
     with closing_storage(storage):
         assert (held.bury(), states(study), held.take()) == ([], ["running"], None)
-        now = studies.GRACE + 1.0
+        clock[0] = studies.GRACE + 1.0
         held.bury()
         held.bury()
         assert states(study) == ["fail"]
@@ -206,13 +217,9 @@ def test_a_database_does_not_wait_for_a_trial_that_has_no_sign_of_life(
 
 
 def test_a_trial_that_shows_life_is_given_none_by_others(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(claims, "monotonic", lambda: now)
-    plan = make(folder)
-    study, storage = begin(plan, folder, f"sqlite:///{tmp_path / 'study.db'}")
-    study.set_user_attr(WANTED, 2)
+    plan, study, storage = on_a_database(folder, tmp_path, 2)
     with closing_storage(storage):
         own = claims.Claims(plan, study, storage, folder)
         for trained in (True, False):
@@ -224,7 +231,7 @@ def test_a_trial_that_shows_life_is_given_none_by_others(
         monkeypatch.setattr(storage, "record_heartbeat", shown.append)
         other = claims.Claims(plan, study, storage, empty(tmp_path / "other"))
         other.bury()
-        now = studies.GRACE + 1.0
+        clock[0] = studies.GRACE + 1.0
         other.bury()
     assert shown == [study.trials[1]._trial_id]
 

@@ -1,0 +1,82 @@
+"""What ``train.py`` refuses in one line, before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmer.data.store import is_url
+from mmer.errors import ConfigError
+
+
+def check_folder(root: str | Path | None) -> None:
+    """Refuse what no run can be written into.
+
+    Raises:
+        ConfigError: It is no folder.
+    """
+    if root is None:
+        raise ConfigError("trainer.default_root_dir=null names no folder for the run; name one, or leave it out")
+    if is_url(str(root)):
+        raise ConfigError(
+            f"trainer.default_root_dir={root} must be a folder; copy a run to an object store when it is finished"
+        )
+
+
+def check_interval(interval: Any) -> None:
+    """Refuse moments at which nobody can validate.
+
+    Raises:
+        ConfigError: It is a time, or never.
+    """
+    if not isinstance(interval, int | float | None):
+        raise ConfigError(
+            f"trainer.val_check_interval={interval} is a time, at which processes would not agree; give a number of "
+            "batches, or a share of an epoch"
+        )
+    if interval == 0:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval} is no interval; give a number of batches, or a share of an epoch, "
+            "or trainer.limit_val_batches=0, which never validates"
+        )
+
+
+def check_accelerator(accelerator: Any) -> None:
+    """Refuse a GPU that is not here; of an accelerator of the user's own nothing is known.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not {**here, "gpu": any(here.values())}.get(str(accelerator), True):
+        raise ConfigError(
+            f"trainer.accelerator={accelerator} and no such device is here; give --trainer.accelerator=cpu, or leave "
+            "out the config that asks for it"
+        )
+
+
+def check_wandb(config: Any) -> None:
+    """Refuse what --wandb cannot do.
+
+    Raises:
+        ConfigError: There are other loggers, or fewer than no clips are to be shown.
+    """
+    if config.wandb_clips < 0:
+        raise ConfigError(f"wandb_clips={config.wandb_clips} must not be negative; 0 shows no clips")
+    if config.wandb is not None and config.trainer.logger is not None:
+        raise ConfigError(f"wandb={config.wandb} and trainer.logger both say where to log; leave one of them out")
+
+
+def check_replaced(init: str | None, kept: Path) -> None:
+    """Refuse to replace the checkpoint that a run begins from.
+
+    Raises:
+        ConfigError: It is one of those that ``--overwrite`` replaces.
+    """
+    if init is not None and Path(init).resolve().parent == kept.resolve():
+        raise ConfigError(
+            f"init={init} is a checkpoint of the run that --overwrite replaces; copy it elsewhere, or name another "
+            "trainer.default_root_dir"
+        )
