@@ -14,8 +14,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,6 @@ SCHEMES = ("s3://", "gs://", "azure://", "hf://", "local:")
 
 _LIBRARIES = {"gs": "google-cloud-storage", "azure": "azure-storage-blob", "hf": "huggingface_hub"}  # beside litdata
 _LOCKS = 64  # files that lock shards: as many as there are shards would only litter the folder
-_TRIES = 3  # times that a copy may make room between being fetched and being opened
 _YOUNG = 60.0  # seconds in which a download may not have its lock yet
 _PART = "part-"
 _SECRET = re.compile(r"(?!local:)([a-z0-9]+://)(?:[^/]*@|.*\?)")
@@ -110,62 +109,62 @@ class Mirror:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
             with FileLock(self.folder / ".lock"):
-                self._fetch(index, self.folder / index)
+                self._fetch_table(index)
                 wanted = tables(self.folder / index)
                 for name, checksum in wanted.items():
                     path = self.folder / name
                     if not path.is_file() or file_hash(path) != checksum:
-                        self._fetch(name, path, checksum)
+                        self._fetch_table(name, checksum)
                 for path in self.folder.glob("*.csv"):
                     if path.name not in wanted:  # of what the URL held before
                         path.unlink()
         except OSError as error:
             raise ConfigError(f"copies of {self.url} cannot be kept: {self._trouble(error)}") from error
 
+    def _fetch_table(self, name: str, checksum: str | None = None) -> None:
+        with self._fetched(name, checksum) as temporary:
+            temporary.replace(self.folder / name)
+
     def path(self, shard: Shard) -> Path:
         """Return where a shard's copy is kept; one of another content has another name."""
         return self.folder / f"{shard.sha256[:32]}.tar"
 
     def open(self, shard: Shard) -> BinaryIO:
-        """Open a shard, fetched if need be.
+        """Open a shard, fetched if need be; what is open can be read though its copy makes room for others meanwhile.
 
         Raises:
             CorpusError: It cannot be fetched or kept, or is not what the index says.
         """
-        path = self.path(shard)
-        for _ in range(_TRIES):
-            try:
-                self.fetch(shard)
-            except OSError as error:
-                raise CorpusError(f"its copy cannot be kept: {self._trouble(error)}") from error
-            with suppress(FileNotFoundError):  # it made room for another in between
-                os.utime(path)  # what was opened last is removed last
-                return path.open("rb")
-        raise CorpusError(f"{path} made room for others before it was read; give more to data.shards.cache_gb")
-
-    def fetch(self, shard: Shard) -> None:
-        """Fetch a shard that is not here; of several processes that want it one does.
-
-        Raises:
-            CorpusError: It cannot be fetched, or is not what the index says.
-        """
-        if self._has(shard):
-            return
-        with FileLock(self.folder / f".lock-{int(shard.sha256[:8], 16) % _LOCKS:02d}"):
-            if not self._has(shard):
-                self._fetch(shard.name, self.path(shard), shard.sha256)
-                self._make_room(self.path(shard))
-
-    def _has(self, shard: Shard) -> bool:
-        """Tell whether a shard is here; one that a loss of power has cut off is not."""
         try:
-            return self.path(shard).stat().st_size == shard.bytes
-        except OSError:
-            return False
+            return self._open_copy(shard) or self._fetch_shard(shard)
+        except OSError as error:
+            raise CorpusError(f"its copy cannot be kept: {self._trouble(error)}") from error
+
+    def _open_copy(self, shard: Shard) -> BinaryIO | None:
+        """Open a shard that is here; one that a loss of power has cut off is not."""
+        with suppress(FileNotFoundError):
+            file = self.path(shard).open("rb")
+            if os.fstat(file.fileno()).st_size == shard.bytes:
+                os.utime(file.fileno())  # what was opened last is removed last
+                return file
+            file.close()
+        return None
+
+    def _fetch_shard(self, shard: Shard) -> BinaryIO:
+        """Fetch a shard; of several processes that want it one does."""
+        with FileLock(self.folder / f".lock-{int(shard.sha256[:8], 16) % _LOCKS:02d}"):
+            file = self._open_copy(shard)
+            if file is None:
+                path = self.path(shard)
+                with self._fetched(shard.name, shard.sha256) as temporary, FileLock(self.folder / ".room"):
+                    temporary.replace(path)
+                    self._make_room(path)
+                    file = path.open("rb")  # here it is: nobody else makes room meanwhile
+            return file
 
     def expect(self, shard: Shard) -> None:
         """Fetch a shard in the background; what goes wrong is said when it is read."""
-        if self._has(shard):
+        if self.path(shard).exists():
             return
         if self.expected is None or self.expected[0] != os.getpid():  # a fork has the queue and not the thread
             queue = SimpleQueue[Shard]()
@@ -175,11 +174,12 @@ class Mirror:
 
     def _fetch_expected(self, queue: SimpleQueue[Shard]) -> None:
         while True:
-            with suppress(CorpusError, OSError):
-                self.fetch(queue.get())
+            with suppress(CorpusError):
+                self.open(queue.get()).close()
 
-    def _fetch(self, name: str, path: Path, checksum: str | None = None) -> None:
-        """Fetch a file; it appears whole and right, or not at all."""
+    @contextmanager
+    def _fetched(self, name: str, checksum: str | None = None) -> Iterator[Path]:
+        """Fetch a file, whole and right; who asked for it moves it to where it belongs."""
         with (
             tempfile.TemporaryDirectory(dir=self.folder, prefix=_PART) as folder,
             FileLock(Path(folder) / ".lock"),  # as long as it lives, nobody sweeps
@@ -190,19 +190,18 @@ class Mirror:
                 raise CorpusError(
                     f"{self.url}/{name} is not what shards.json promises; copy the whole folder of shards there again"
                 )
-            temporary.replace(path)
+            yield temporary
 
     def _make_room(self, newest: Path) -> None:
         """Remove the copies that were opened longest ago, until the rest may stay."""
-        with FileLock(self.folder / ".room"):
-            found = [(path.stat(), path) for path in self.folder.glob("*.tar")]
-            total = sum(stat.st_size for stat, _ in found)
-            for stat, path in sorted(found, key=lambda each: each[0].st_mtime):
-                if total <= self.limit:
-                    break
-                if path != newest:
-                    path.unlink(missing_ok=True)
-                    total -= stat.st_size
+        found = [(path.stat(), path) for path in self.folder.glob("*.tar")]
+        total = sum(stat.st_size for stat, _ in found)
+        for stat, path in sorted(found, key=lambda each: each[0].st_mtime):
+            if total <= self.limit:
+                break
+            if path != newest:
+                path.unlink(missing_ok=True)
+                total -= stat.st_size
 
     def _sweep(self) -> None:
         """Remove what killed processes have left of downloads."""

@@ -408,6 +408,23 @@ def test_a_copy_of_one_shard_is_kept_however_small_the_cache(few: Path, tmp_path
     assert len(list(dataset.files.root.glob("*.tar"))) == 1
 
 
+def test_copies_that_many_readers_take_from_each_other_are_read(few: Path, tmp_path: Path) -> None:
+    """Room for none, and eight readers, each of which makes room for its own."""
+    url, config = copied(few, tmp_path, in_shards(few, 0.5))
+    seen = read_in_processes([lambda seed=seed: shuffled_reads(make_dataset(url, config), seed) for seed in range(8)])
+    assert [len(each) for each in seen] == [60] * 8
+    assert len(list(open_corpus(url, config).root.glob("*.tar"))) == 1
+
+
+def shuffled_reads(dataset: ClipDataset, seed: int) -> list[str]:
+    """Read clips of shards that others throw away, each shard fetched anew."""
+    seen = []
+    for index in np.random.default_rng(seed).permutation(len(dataset))[:60]:
+        dataset.files.mapped.clear()
+        seen.append(dataset[int(index)].key)
+    return seen
+
+
 def test_a_copy_that_was_cut_off_is_fetched_again(few: Path, tmp_path: Path) -> None:
     """As a loss of power leaves it."""
     dataset = make_dataset(*copied(few, tmp_path))
