@@ -27,7 +27,7 @@ from mmer.data.store import as_root
 from mmer.data.streaming import build_sampler
 from mmer.errors import ConfigError, SplitError
 from mmer.tokenizer import Tokenizer
-from mmer.training.devices import count_cores
+from mmer.training.devices import count_cores, share_cores
 
 SamplerName = Literal["shuffled", "class_balanced", "speaker_balanced"]
 """How an epoch's clips are chosen."""
@@ -82,13 +82,14 @@ class EmotionDataModule(L.LightningDataModule):
         self.prefetch = prefetch
         self.tokenizer: Tokenizer | None = None  # a checkpoint's, before setup; else the training clips teach one
         self.wanted_workers = workers
+        self.cores = count_cores()
 
     @property
     def workers(self) -> int:
         """Processes that read clips for this one."""
         if self.wanted_workers is not None:
             return self.wanted_workers
-        return min(8, max(count_cores() // self._local - 1, 0))
+        return min(8, max(self.cores - 1, 0))
 
     def setup(self, stage: str) -> None:
         """Open the folder and deal its speakers.
@@ -101,6 +102,7 @@ class EmotionDataModule(L.LightningDataModule):
                 that no training clip has; or shards cannot be read as the settings say; or validations are to come
                 behind more batches than an epoch has.
         """
+        self.cores = share_cores(self.trainer.node_rank if self.trainer is not None else 0)
         self.corpus = open_corpus(self.root, self.shards)
         self._check_streams()
         self.rows = usable_rows(self.corpus.rows, self.model)

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from fractions import Fraction
+from typing import Any
 
 from mmer.errors import ConfigError
 
 
+def find_cores() -> set[int]:
+    """Return the cores that this process may use: all of the machine, or those that it is pinned to."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
 def count_cores() -> int:
-    """Return how many cores this process may use, which a cluster or a container may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use."""
+    return len(find_cores())
+
+
+def share_cores(machine: int) -> int:
+    """Return how many cores are this process's own among those of its training, all of which call this at once.
+
+    A core that several processes may use counts in parts: without pinning each has its share of the machine, and where
+    a cluster gives each task cores of its own, it has all of those.
+
+    Args:
+        machine: The number of this process's machine among those of the training.
+    """
+    import torch.distributed as dist  # which takes seconds
+
+    own = find_cores()
+    if not (dist.is_available() and dist.is_initialized()):
+        return len(own)
+    all_cores: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(all_cores, (machine, own))
+    sharers = Counter(core for each, cores in all_cores if each == machine for core in cores)
+    return int(sum(Fraction(1, sharers[core]) for core in own))
 
 
 def check_device(device: str) -> None:

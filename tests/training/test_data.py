@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from mmer.batch import Batch
 from mmer.config import AugmentConfig, ClipConfig, ModelConfig, MViTConfig, SplitConfig, WaveCNNConfig
@@ -87,6 +89,34 @@ def test_workers_take_the_cores_that_may_be_used_but_one(monkeypatch: pytest.Mon
     assert EmotionDataModule(VOICE, "nowhere").workers == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert EmotionDataModule(VOICE, "nowhere").workers == 8
+
+
+@pytest.mark.parametrize(
+    ("cores", "own"),
+    [
+        ([(0, range(6)), (0, range(6)), (1, range(6)), (1, range(6))], 3),
+        ([(0, range(6)), (0, range(6, 12)), (1, range(6)), (1, range(6, 12))], 6),
+        ([(0, range(6)), (0, range(2)), (0, range(2)), (1, range(6))], 4),
+        ([(0, range(1)), (0, range(1)), (0, range(1)), (0, range(1))], 0),
+    ],
+    ids=["shared", "pinned", "both", "one"],
+)
+def test_cores_that_processes_share_are_each_one_s_in_parts(
+    noise_corpus: Path, monkeypatch: pytest.MonkeyPatch, cores: list[tuple[int, range]], own: int
+) -> None:
+    """The first of four processes, which SLURM may have given cores of their own."""
+
+    def gather(into: list[Any], said: tuple[int, set[int]]) -> None:
+        assert said == (0, set(cores[0][1]))
+        into[:] = [(machine, set(each)) for machine, each in cores]
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cores[0][1]), raising=False)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 4)
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    data = EmotionDataModule(VOICE, str(noise_corpus))
+    data.setup("fit")
+    assert data.workers == max(own - 1, 0)
 
 
 def test_workers_are_settled(noise_corpus: Path) -> None:
