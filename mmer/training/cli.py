@@ -147,7 +147,7 @@ class TrainCLI(LightningCLI):
         check_folder(config.trainer.default_root_dir)
         check_interval(config.trainer.val_check_interval)
         check_accelerator(config.trainer.accelerator)
-        folder = Path(config.trainer.default_root_dir)
+        folder = asked = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         check_wandb(config)
         config.init = None if config.init is None else fetch_checkpoint(config.init)
@@ -173,6 +173,7 @@ class TrainCLI(LightningCLI):
             folder, taken = _free(folder), folder
             config.trainer.default_root_dir = str(folder)
             say(f"{taken} holds a run already, so this one goes to {folder}; --overwrite would replace it")
+        moved = folder != asked
         seed = _seed(config.seed_everything)
         callbacks = [*told, WriteCard(seed, past, origin)]
         if config.wandb is not None:
@@ -191,7 +192,7 @@ class TrainCLI(LightningCLI):
             callbacks.append(BestCheckpoint(kept))
             callbacks += [GoodCheckpoints(kept, config.keep)] if config.keep > 1 else []
             # the last one knows what the others keep
-            callbacks += [LastCheckpoint(kept, config.save_every), KeepOnSignal(kept / "last.ckpt")]
+            callbacks += [LastCheckpoint(kept, config.save_every), KeepOnSignal(kept / "last.ckpt", moved)]
         else:
             callbacks.append(EndOnSignal())
         if config.trainer.logger is not False:

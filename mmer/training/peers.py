@@ -31,7 +31,7 @@ def parted(error: BaseException) -> str | None:
     if dist.is_initialized():
         return (
             f"another process of this training is gone or does not answer ({reason}); it says above why, or was "
-            "killed; a fit goes on with --ckpt_path last"
+            "killed; a fit goes on with --ckpt_path last in its folder"
         )
     place = ", ".join(f"{name}={os.environ.get(name)}" for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
     return (
@@ -66,9 +66,9 @@ class WatchChildren(Callback):
                 thread._run = lambda: True  # type: ignore[attr-defined]
         if processes:
             threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
-        parent = os.getppid()
-        if trainer.local_rank and os.environ.get(_FIRST) == str(parent):
-            threading.Thread(target=self._follow, args=(parent, "the first process"), daemon=True).start()
+        parent, first = os.getppid(), int(os.environ.get(_FIRST, 0))
+        if trainer.local_rank and first and (first == parent or not _lives(first)):  # it may have gone before this
+            threading.Thread(target=self._follow, args=(first, "the first process"), daemon=True).start()
         elif "TORCHELASTIC_RUN_ID" in os.environ:
             threading.Thread(target=self._follow, args=(parent, "the torchrun"), daemon=True).start()
 
@@ -106,5 +106,15 @@ class WatchChildren(Callback):
 
     def _leave(self, line: str) -> None:
         if not self._over.wait(self.patience):
-            say_each(f"{line}; a fit goes on with --ckpt_path last")
+            say_each(f"{line}; a fit goes on with --ckpt_path last in its folder")
             os._exit(2)  # the main thread may wait for the lost one for ever
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -178,23 +179,26 @@ class KeepOnSignal(EndOnSignal, Checkpoint):
 
     Args:
         path: Where to keep it, ``last.ckpt``.
+        moved: Whether the run's folder is another than its settings name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, moved: bool = False) -> None:
         super().__init__()
         self.path = path
+        folder = f"--trainer.default_root_dir={shlex.quote(str(path.parent.parent))} " if moved else ""
+        self._again = f"goes on with {folder}--ckpt_path"
 
     def _keep(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.path)
 
     def _outcome(self, trainer: L.Trainer, number: int) -> str:
-        kept = f"{self.path} goes on with --ckpt_path last, or auto"
+        kept = f"{self.path} {self._again} last, or auto"
         return f"{kept}; {_requeue()}" if trainer.is_global_zero and number == _requeue_signal(trainer) else kept
 
     def _left(self, trainer: L.Trainer) -> str:
         begun = trainer.global_step or trainer.ckpt_path  # else a checkpoint is of the run that this one replaces
         kept = newest(self.path.parent) if begun else None
-        return super()._left(trainer) if kept is None else f"{kept} goes on with --ckpt_path auto"
+        return super()._left(trainer) if kept is None else f"{kept} {self._again} auto"
 
 
 def _place(trainer: L.Trainer) -> str:

@@ -107,5 +107,5 @@ def test_a_process_that_waits_for_a_lost_one_says_so_and_ends(
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.splitlines()[-1] == (
         "train.py: error: process 1 of this training was ended by SIGKILL, and the others cannot go on without it; "
-        "a fit goes on with --ckpt_path last"
+        "a fit goes on with --ckpt_path last in its folder"
     )

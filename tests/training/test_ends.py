@@ -260,7 +260,7 @@ def test_a_lost_process_is_called_one_once_all_have_met(
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     said = str(parted(error))
     assert said.startswith(f"another process of this training is gone or does not answer ({reason}")
-    assert said.endswith("; it says above why, or was killed; a fit goes on with --ckpt_path last")
+    assert said.endswith("; it says above why, or was killed; a fit goes on with --ckpt_path last in its folder")
     assert "\n" not in said
 
 
@@ -365,7 +365,7 @@ def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pyt
         watch._follow(-1, "the first process")
     assert capsys.readouterr().err == (
         "train.py: error: the first process of this training is gone, and the others cannot go on without it; "
-        "a fit goes on with --ckpt_path last\n"
+        "a fit goes on with --ckpt_path last in its folder\n"
     )
 
 
@@ -375,7 +375,7 @@ def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pyt
         ({peers._FIRST: str(os.getppid())}, 1, "the first process"),
         ({peers._FIRST: str(os.getppid()), "SLURM_PROCID": "0"}, 1, "the first process"),  # an interactive job
         ({peers._FIRST: str(os.getppid())}, 0, None),
-        ({peers._FIRST: "1"}, 1, None),  # of a training that has started this one as another
+        ({peers._FIRST: str(os.getpid())}, 1, None),  # of a training that has started this one as another
         ({}, 1, None),  # by hand: the shell may go
         ({"TORCHELASTIC_RUN_ID": "x"}, 0, "the torchrun"),
     ],
@@ -393,6 +393,23 @@ def test_a_process_follows_whoever_has_started_it_to_learn_together(
     watch.setup(trainer, MODULE, "fit")
     found = [call.kwargs["args"] for call in threads.call_args_list]
     assert found == ([] if followed is None else [(os.getppid(), followed)])
+
+
+def test_a_process_whose_first_is_gone_before_it_looks_says_so(
+    watch: WatchChildren, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv(peers._FIRST, str(gone.pid))
+    threads = Mock()
+    monkeypatch.setattr(peers.threading, "Thread", threads)
+    trainer = make_trainer()
+    trainer.local_rank, trainer.strategy.launcher.procs = 1, []
+    watch.setup(trainer, MODULE, "fit")
+    with pytest.raises(Gone, match="2"):
+        threads.call_args.kwargs["target"](*threads.call_args.kwargs["args"])
+    assert "the first process of this training is gone" in capsys.readouterr().err
 
 
 def test_the_first_process_leaves_its_number_to_those_that_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:

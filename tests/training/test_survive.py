@@ -106,6 +106,10 @@ def scores(folder: Path) -> dict[str, Any]:
     return {name: values for name, values in log.items() if name.startswith(("train/", "val/")) and "/c" not in name}
 
 
+def last_of(run: Path) -> Path:
+    return run / "checkpoints/last.ckpt"
+
+
 def until_as_long(path: Path, size: int) -> None:
     """Wait until a file has so many bytes."""
     for _ in range(6000):
@@ -186,14 +190,23 @@ def test_a_signal_to_all_processes_leaves_the_readers_at_work(nursery: Any, long
 
 def test_ctrl_c_ends_at_once_and_says_what_goes_on(nursery: Any, long_config: Path, tmp_path: Path) -> None:
     """A terminal sends it to the readers too."""
-    fit, log = ["fit", f"--config={long_config}", "--data.workers=2", "--ckpt_path=auto"], tmp_path / "log"
-    kept = f"{tmp_path / 'run/checkpoints/last.ckpt'} goes on with --ckpt_path auto"
-    lives = [((0, 3, 0), "at epoch 1, step 3: nothing of it was kept"), ((1, 3, 0), f"at epoch 2, step 12: {kept}")]
-    for place, said in lives:
+    fit, log = ["fit", f"--config={long_config}", "--data.workers=2"], tmp_path / "log"
+    last, moved = last_of(tmp_path / "run"), tmp_path / "run-2"
+    other = f"{last_of(moved)} goes on with --trainer.default_root_dir={moved} --ckpt_path auto"
+    lives = [
+        (["--ckpt_path=auto"], (0, 3, 0), "1, step 3: nothing of it was kept"),
+        (["--ckpt_path=auto"], (1, 3, 0), f"2, step 12: {last} goes on with --ckpt_path auto"),
+        (
+            [],
+            (1, 3, 0),
+            f"2, step 12: {other}",
+        ),
+    ]
+    for flags, place, said in lives:
         group = SIGNAL.format(place=place, name="SIGINT").replace("os.kill(os.getpid(), ", "os.killpg(os.getpgrp(), ")
-        run = nursery.start(fit, log, before=f"import os; os.setsid()\n{group}")
+        run = nursery.start([*fit, *flags], log, before=f"import os; os.setsid()\n{group}")
         assert run.wait() == 130, run.said()
-        assert run.errors()[-1] == f"train.py: interrupted {said}"
+        assert run.errors()[-1] == f"train.py: interrupted at epoch {said}"
         assert "Traceback" not in run.said()
 
 
@@ -361,13 +374,14 @@ def test_two_processes_end_together_and_go_on_together(nursery: Any, long_config
 
 
 def test_a_process_whose_peer_is_killed_says_so(nursery: Any, long_config: Path, tmp_path: Path) -> None:
-    first, second = nursery.start_all(2, ["fit", f"--config={long_config}"], tmp_path / "log", SLOW)
+    endless = ["fit", f"--config={long_config}", "--trainer.max_epochs=1000"]
+    first, second = nursery.start_all(2, endless, tmp_path / "log", SLOW)
     until_as_long(tmp_path / "run/logs/version_0/metrics.csv", 1)
     second.send(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
     assert first.wait() == 2, first.said()
     assert first.errors()[-1].startswith("train.py: error: another process of this training is gone or does not answer")
-    assert first.errors()[-1].endswith("a fit goes on with --ckpt_path last")
+    assert first.errors()[-1].endswith("a fit goes on with --ckpt_path last in its folder")
 
 
 def test_a_loss_that_is_no_number_ends_the_other_process_too(nursery: Any, long_config: Path, tmp_path: Path) -> None:
