@@ -57,7 +57,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("who does what")
     add_results(work, "folder of the trials and of what is found")
     work.add_argument("--jobs", type=positive, default=1, metavar="M", help="trials at once; they share the cores")
-    work.add_argument("--retries", type=natural, default=2, help="times that a trial which is killed is tried again")
+    tried = "times that a trial which is killed is tried again; if not given, as the study has it, or 2"
+    work.add_argument("--retries", type=natural, help=tried)
     work.add_argument("--storage", metavar="URL", help="database of the study; if not given, a journal in --output")
     work.add_argument("--study", metavar="NAME", help="name of the study, if not the file's")
     work.add_argument("--report", action="store_true", help="train nothing: show what is found so far")
@@ -104,7 +105,7 @@ def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
         how = {"wanted": wanted, "retries": args.retries, "jobs": args.jobs}
         run_trials(plan, study, storage, args.output, **how, device=args.device)
         summary = _summarise(args, plan, study)
-    wanted, finished = summary["wanted"], summary["finished"]  # somebody else may want others by now
+    wanted, finished = min(wanted, summary["wanted"]), summary["finished"]  # somebody else may want fewer by now
     if finished < wanted:
         raise SweepError(f"{wanted - finished} of {wanted} trials cannot be trained; sweep.json says why")
     return 0

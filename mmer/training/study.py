@@ -254,16 +254,17 @@ def distributions(sweep: Sweep) -> dict[str, BaseDistribution]:
     return {name: _distribution(domain) for name, domain in sweep.domains.items()}
 
 
-def ask_for(study: Study, wanted: int, retries: int) -> None:
+def ask_for(study: Study, wanted: int, retries: int | None = None) -> None:
     """Tell all who work on a study what is wanted of it; the last who does counts.
 
     Args:
         study: The study.
         wanted: How many of its trials are to finish.
-        retries: How many times a trial that dies is tried again.
+        retries: How many times a trial that dies is tried again; None leaves it as it is.
     """
     study.set_user_attr(WANTED, wanted)
-    study.set_user_attr(RETRIES, retries)
+    if retries is not None:
+        study.set_user_attr(RETRIES, retries)
 
 
 def retries_of(known: Mapping[str, Any]) -> int:

@@ -64,7 +64,7 @@ def run_trials(
     folder: Path,
     *,
     wanted: int,
-    retries: int = 2,
+    retries: int | None = None,
     jobs: int = 1,
     device: str = "auto",
     progress: bool = True,
@@ -79,7 +79,7 @@ def run_trials(
         storage: Where the study is kept.
         folder: Where the trials go.
         wanted: How many trials of the study are to finish; the last that is asked for counts for all.
-        retries: How many times a trial that dies is tried again; of this too the last counts.
+        retries: How many times a trial that dies is tried again; of this too the last counts, and None leaves it.
         jobs: How many are trained at once.
         device: Where: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` leaves it to the config.
         progress: Whether to show a progress bar on standard error.

@@ -100,6 +100,20 @@ def test_a_sweep_ends_well_where_somebody_else_wants_fewer_by_then(
     assert "quick: 2 of 2 trials finished (2 complete)" in capsys.readouterr().out
 
 
+def test_a_sweep_ends_well_where_somebody_else_wants_more_by_then(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = sweeps.run_trials
+
+    def trained(plan: Any, own: Any, *args: Any, **how: Any) -> None:
+        train(plan, own, *args, **how)
+        study.ask_for(own, 20)
+
+    monkeypatch.setattr(sweeps, "run_trials", trained)
+    assert run("--trials", "1") == 0
+    assert "quick: 1 of 20 trials finished (1 complete)" in capsys.readouterr().out
+
+
 def test_a_dry_run_shows_what_would_be_trained_and_writes_nothing(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -290,6 +290,7 @@ def test_what_was_given_up_is_trained_where_more_retries_are_asked_for(folder: P
     held.look()
     assert (held.take(), held.over) == (None, True)
     ask_for(study, 1, retries=1)
+    ask_for(study, 1)  # somebody who asks for none
     again = held.take()
     assert again is not None and slot_of(study.trials[again.number]) == 0
 
