@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Thread
 from typing import Any
 
 import optuna
@@ -141,13 +141,16 @@ def parameters(trials: Sequence[FrozenTrial]) -> list[tuple[float, int]]:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Start a process that works on the sweep: ``start(wanted, jobs, url, seconds, folder)``."""
+    """Start a process that works on the sweep; its trainings take ``seconds`` an epoch, and wait for a file."""
     processes = []
     file = write_file(folder)
 
-    def started(wanted: int, jobs: int = 1, url: str = "", seconds: float = 0.1, own: Path = folder) -> Any:
+    def started(
+        wanted: int, jobs: int = 1, url: str = "", seconds: float = 0.1, own: Path = folder, until: Path | None = None
+    ) -> Any:
         command = [sys.executable, "-c", WORKER, str(file), str(own), url, str(wanted), str(jobs)]
-        process = subprocess.Popen(command, env={**os.environ, "FAKE_SECONDS": str(seconds)}, stderr=subprocess.PIPE)
+        known = {"FAKE_SECONDS": str(seconds)} | ({"FAKE_UNTIL": str(until)} if until is not None else {})
+        process = subprocess.Popen(command, env={**os.environ, **known}, stderr=subprocess.PIPE)
         processes.append(process)
         return process
 
@@ -283,7 +286,7 @@ def test_a_metric_that_is_not_logged_is_said_at_the_first_trial(folder: Path, mo
 def test_trials_that_are_behind_are_ended_early_and_count_as_finished(
     folder: Path, pruner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "0.15")
+    monkeypatch.setenv("FAKE_SECONDS", "0.5" if pruner == "hyperband" else "0.15")  # which gives few trials up
     monkeypatch.setattr(studies, "_STARTUP", 1)
     values = {"model.optim.lr": {"values": [0.01, 0.1, 0.03, 0.05, 0.0001]}, "x": {"value": 1}}
     early = {"type": "hyperband", "min_iter": 1}
@@ -390,10 +393,10 @@ def test_pruners_are_what_the_file_says() -> None:
 
 
 def test_a_worker_that_is_killed_loses_no_trial(folder: Path, start: Start) -> None:
-    first = start(7, jobs=2, seconds=0.5)
-    wait_for(lambda: len(begun(folder)) >= 2)
+    first = start(7, jobs=2, until=folder / "never")
+    wait_for(lambda: len(list((folder / "trials").glob("*/checkpoints"))) >= 2)
     second = start(7, jobs=2, seconds=0.1)
-    wait_for(lambda: len(begun(folder)) >= 4)
+    wait_for(lambda: len(begun(folder)) >= 2)
     first.kill()
     first.wait()
     assert second.wait(60) == 0
@@ -435,14 +438,19 @@ def test_whoever_is_interrupted_leaves_his_trials_to_be_tried_again(
             children.append(self)
 
     monkeypatch.setattr(sweeps, "Child", Seen)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
-    timer = Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def pause(seconds: float) -> None:
+        if len(children) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sweeps, "sleep", pause)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which one in the background does not have
     try:
         with pytest.raises(KeyboardInterrupt):
             run_trials(plan, study, storage, folder, wanted=2, jobs=2, retries=0, device="cpu", progress=False)
     finally:
-        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.setattr(sweeps, "sleep", time.sleep)
     assert [child.process.returncode for child in children] == [-signal.SIGKILL] * 2
     assert states(study) == ["interrupted"] * 2
     assert not list((folder / "trials").glob("*/checkpoints"))  # it begins anew, elsewhere
@@ -702,8 +710,11 @@ def test_two_processes_started_apart_share_a_study_in_postgresql(
     postgres: str, folder: Path, tmp_path: Path, start: Start
 ) -> None:
     other = empty(tmp_path / "other")
-    workers = [start(8, jobs=2, url=postgres, own=own) for own in (folder, other)]
-    assert [worker.wait(90) for worker in workers] == [0, 0]
+    first = start(8, jobs=2, url=postgres, own=folder, until=tmp_path / "both are at work")
+    second = start(8, jobs=2, url=postgres, own=other)
+    wait_for(lambda: bool(begun(other)) and len(list(folder.glob("trials/*/checkpoints"))) == 2)
+    (tmp_path / "both are at work").touch()
+    assert [worker.wait(90) for worker in (first, second)] == [0, 0]
     with closing_storage(open_storage(postgres, folder)) as storage:
         found = finished(load_study(storage, "s"))
     assert sorted(map(slot_of, found)) == list(range(8))

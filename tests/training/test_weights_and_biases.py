@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -58,6 +59,8 @@ def records(path: Path) -> Iterator[Any]:
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
+        if place + 7 + length > len(data):
+            break  # the rest is not written yet
         record += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
@@ -93,7 +96,16 @@ class Read:
 
 
 def read_run(folder: Path) -> Read:
+    """Read a run that is over; wandb writes the last of it a moment after it has said that it is."""
     (path,) = folder.glob("run-*.wandb")
+    deadline = time.monotonic() + 60
+    while (run := read_written(path)).code is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return run
+
+
+def read_written(path: Path) -> Read:
     run = Read()
     for record in records(path):
         kind = record.WhichOneof("record_type")
