@@ -60,7 +60,7 @@ class OptimConfig:
             0 <= self.momentum < 1 and 0 <= self.dampening < 1,
             f"model.optim.momentum={self.momentum} and dampening={self.dampening} must lie in [0, 1)",
         )
-        require_positive("model.optim.reference_batch", self.reference_batch or 1)
+        require_positive("model.optim.reference_batch", 1 if self.reference_batch is None else self.reference_batch)
         require(
             not self.nesterov or (self.kind == "sgd" and self.momentum > 0 and self.dampening == 0),
             "model.optim.nesterov is for kind: sgd with a momentum and without dampening; set nesterov to false, or "

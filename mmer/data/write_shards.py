@@ -128,8 +128,8 @@ def _header(name: str, size: int) -> bytes:
 
 
 def _check_output(root: Path, output: Path) -> None:
-    if output.resolve() == root.resolve():
-        raise CorpusError(f"{output} is the prepared folder itself; name another one for the shards")
+    if root.resolve() in (output.resolve(), *output.resolve().parents):
+        raise CorpusError(f"{output} is the prepared folder itself, or lies in it; name another one for the shards")
     if is_taken(output) and not (output / PLACES).is_file():
         raise CorpusError(f"{output} exists and holds no shards; choose an empty or a new folder")
 

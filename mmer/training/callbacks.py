@@ -120,6 +120,11 @@ class LastCheckpoint(ModelCheckpoint):
             assert self.dirpath is not None
             trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
 
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write the logs first: whoever goes on from a checkpoint does not log the steps before it again."""
+        for logger in trainer.loggers:
+            logger.save()
+
 
 class SeedSteps(Callback):
     """Draw dropout, and whatever else is random in the network, by the seed and the step alone.

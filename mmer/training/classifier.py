@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from mmer.batch import IGNORED, Batch
 from mmer.build import random_parameters
 from mmer.checkpoint import read_card
-from mmer.config import AveragingConfig, ComputeConfig, ModelConfig, OptimConfig
+from mmer.config import AveragingConfig, ComputeConfig, ModelConfig, OptimConfig, to_plain
 from mmer.corpora.manifest import listed
 from mmer.data.store import changes
 from mmer.errors import ConfigError
@@ -29,6 +29,7 @@ from mmer.training.losses import EmotionLoss, main_label
 from mmer.training.optim import build_optimizer, build_schedule
 from mmer.training.origin import begin_from
 from mmer.training.say import say
+from mmer.training.settings import name_differences
 from mmer.training.standardise import standardise
 from mmer.training.stopping import StopEarly
 from mmer.training.tally import Tally
@@ -193,7 +194,11 @@ class EmotionClassifier(L.LightningModule):
         if self.trainer.state.fn == "fit":
             pairs["model.optim"] = (card.optim or self.optim, self.optim)  # older checkpoints do not say it
             pairs["model.averaging"] = (card.averaging, self.averaging)
-        faults = {name: f"it was {before}, and now is {now}" for name, (before, now) in pairs.items() if before != now}
+        faults = {
+            name: name_differences({name: to_plain(before)}, {name: to_plain(now)})
+            for name, (before, now) in pairs.items()
+            if before != now
+        }
         if differences := changes(card.prepare, data.corpus.config, self.config.reads):
             faults["preparation of the clips"] = differences
         if not faults and (moved := data.split.moved(card.dealt)):  # the clips have changed, or a table of parts has

@@ -17,7 +17,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
 from mmer.checkpoint import Card, Origin, checkpoint_hash, load_checkpoint, read_card
 from mmer.config import ShardConfig
@@ -42,15 +42,28 @@ from mmer.training.data import EmotionDataModule
 from mmer.training.gauges import Gauges
 from mmer.training.origin import Remember, shares_words
 from mmer.training.peers import WatchChildren, parted
-from mmer.training.refuse import check_accelerator, check_folder, check_interval, check_replaced, check_wandb
+from mmer.training.refuse import (
+    check_accelerator,
+    check_cluster,
+    check_counts,
+    check_folder,
+    check_interval,
+    check_replaced,
+    check_wandb,
+)
 from mmer.training.say import say, say_each
 from mmer.training.signals import Ended, EndOnSignal, KeepOnSignal, interrupted
-from mmer.training.survive import AtomicCheckpoints, CheckLoss, newest, remove_unfinished
+from mmer.training.survive import AtomicCheckpoints, CheckLoss, NamedLog, newest, remove_unfinished
 from mmer.training.wandb_callback import TellWandb
 from mmer.training.wandb_checkpoint import fetch_checkpoint
 from mmer.training.wandb_log import open_log
 
 _STRICT = {"allow_abbrev": False, "exit_on_error": False}  # jsonargparse would take --trainer.max_epoch for max_epochs
+
+_CKPT_PATH = (
+    "Checkpoint to go on with or to score: last or best of the run's folder, a path, or "
+    "wandb:ENTITY/PROJECT/NAME:ALIAS; auto is the newest of the run's folder, and begins where it has none."
+)
 
 
 class TrainCLI(LightningCLI):
@@ -132,6 +145,14 @@ class TrainCLI(LightningCLI):
         every = {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
         return {self.asked: every[self.asked]} if self.asked in every else every
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Add Lightning's own arguments, and say of ``--ckpt_path`` what it is here."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        for action in parser._actions:
+            if action.dest == "ckpt_path":
+                action.help = _CKPT_PATH
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the settled command line, without Lightning's doubts about one that is not the process's own."""
         with warnings.catch_warnings():
@@ -145,8 +166,10 @@ class TrainCLI(LightningCLI):
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
         check_folder(config.trainer.default_root_dir)
+        check_counts(config.trainer)
         check_interval(config.trainer.val_check_interval)
         check_accelerator(config.trainer.accelerator)
+        check_cluster(config.trainer.plugins)
         folder = asked = Path(config.trainer.default_root_dir)
         open_corpus(as_root(config.data.root), ShardConfig(**config.data.shards.as_dict()))
         check_wandb(config)
@@ -227,11 +250,14 @@ class TrainCLI(LightningCLI):
         if config.trainer.logger is None:
             fit = self.subcommand == "fit"
             kwargs["logger"] = self._loggers(Path(config.trainer.default_root_dir), config.wandb) if fit else False
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except TypeError as error:  # how Lightning refuses numbers of devices
+            raise ConfigError(one_line(str(error))) from error
 
     def _loggers(self, folder: Path, project: str | None) -> list[Logger]:
         """Return a CSV log, and one at Weights & Biases where a project is named."""
-        loggers: list[Logger] = [CSVLogger(folder, name="logs")]
+        loggers: list[Logger] = [NamedLog(folder, name="logs")]
         if project is not None and not self.config[self.subcommand].trainer.fast_dev_run:
             written = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             log = open_log(project, folder, goes_on=self.resumes, settings=yaml.safe_load(written))
@@ -303,6 +329,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # what is frozen is meant to be
+            warnings.filterwarnings("ignore", "Using `DistributedSampler`")  # which repeats clips, and ours none
             TrainCLI(args)
     except (MmerError, argparse.ArgumentError, MisconfigurationException) as error:
         print(f"train.py: error: {one_line(str(error))}", file=sys.stderr)

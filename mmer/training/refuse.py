@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 
 from mmer.data.store import is_url
 from mmer.errors import ConfigError
+
+_TASK = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"}
+"""What SLURM tells each process that it starts."""
 
 
 def check_folder(root: str | Path | None) -> None:
@@ -22,6 +26,34 @@ def check_folder(root: str | Path | None) -> None:
     if is_url(str(root)):
         raise ConfigError(
             f"trainer.default_root_dir={root} must be a folder; copy a run to an object store when it is finished"
+        )
+
+
+def check_counts(trainer: Any) -> None:
+    """Refuse numbers of batches, epochs and machines that are none, and a training of nothing.
+
+    Raises:
+        ConfigError: One is.
+    """
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"):
+        if trainer[name] is not None and trainer[name] < 1:
+            raise ConfigError(f"trainer.{name}={trainer[name]} must be positive")
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer[name] == 0:
+            raise ConfigError(f"trainer.{name}={trainer[name]} trains nothing; give more, or run train.py validate")
+
+
+def check_cluster(plugins: Any) -> None:
+    """Refuse SLURM's settings where SLURM has not started this process; of a user's own plugins nothing is known.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    asked = [getattr(each, "class_path", "") for each in (plugins if isinstance(plugins, list) else [plugins])]
+    if any(str(each).endswith("SLURMEnvironment") for each in asked) and not os.environ.keys() >= _TASK:
+        raise ConfigError(
+            "trainer.plugins names SLURMEnvironment, as configs/hardware/slurm.yaml does, and SLURM has not started "
+            "this process; start it with srun, or leave out the config that asks for it"
         )
 
 
@@ -61,8 +93,10 @@ def check_wandb(config: Any) -> None:
     """Refuse what --wandb cannot do.
 
     Raises:
-        ConfigError: There are other loggers, or fewer than no clips are to be shown.
+        ConfigError: There are other loggers, or fewer than no clips are to be shown, or the project has no name.
     """
+    if config.wandb == "":
+        raise ConfigError("wandb names no project; give one, as --wandb=emotions, or leave it out")
     if config.wandb_clips < 0:
         raise ConfigError(f"wandb_clips={config.wandb_clips} must not be negative; 0 shows no clips")
     if config.wandb is not None and config.trainer.logger is not None:

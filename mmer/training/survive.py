@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -62,6 +63,21 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class NamedLog(CSVLogger):
+    """A log that says where it is when the disk is full."""
+
+    def save(self) -> None:
+        """Write what was logged since.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            super().save()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.experiment.metrics_file_path) from error
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -162,5 +178,5 @@ class CheckLoss(Callback):
             temporary.write_text(json.dumps({**where, "loss": str(loss)}, indent=2) + "\n", encoding="utf-8")
         raise NonFiniteError(
             f"the loss is {loss} in epoch {where['epoch'] + 1}, batch {where['batch'] + 1}; its clips are in {path}; "
-            "look at them, or lower model.optim.lr, and go on from the last checkpoint"
+            "look at them, or lower model.optim.lr, and go on from the last checkpoint, where there is one"
         )

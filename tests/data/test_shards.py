@@ -277,8 +277,10 @@ def test_a_folder_of_other_things_is_refused(prepared: Path, shards: Path, tmp_p
     (tmp_path / "thing").write_text("mine")
     with pytest.raises(CorpusError, match=r"exists and holds no shards; choose an empty or a new folder"):
         write_shards(prepared, tmp_path, progress=False)
-    with pytest.raises(CorpusError, match=r"is the prepared folder itself"):
-        write_shards(prepared, prepared, progress=False)
+    for inside in (prepared, prepared / "clips", prepared / "shards"):
+        with pytest.raises(CorpusError, match=r"is the prepared folder itself, or lies in it; name another one"):
+            write_shards(prepared, inside, progress=False)
+    assert not (prepared / "shards").exists()
     with pytest.raises(CorpusError, match=r"holds shards; give the prepared folder"):
         write_shards(shards, tmp_path / "new", progress=False)
     with pytest.raises(CorpusError, match=r"holds shards; give the prepared folder"):

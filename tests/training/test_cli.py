@@ -66,6 +66,17 @@ pytestmark = pytest.mark.filterwarnings("default")
         ("--trainer.val_check_interval=0", "val_check_interval=0 is no interval; give a number of batches, or a share"),
         ("--trainer.val_check_interval=0.0", "val_check_interval=0.0 is no interval; give a number of batches, or a"),
         ("--trainer.val_check_interval=5", "val_check_interval=5 is more than an epoch's number of batches, 4; give"),
+        ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be positive"),
+        ("--trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0 must be positive"),
+        ("--trainer.num_nodes=0", "trainer.num_nodes=0 must be positive"),
+        ("--trainer.max_epochs=0", "trainer.max_epochs=0 trains nothing; give more, or run train.py validate"),
+        ("--trainer.limit_train_batches=0.0", "trainer.limit_train_batches=0.0 trains nothing; give more, or run"),
+        ("--trainer.devices=-3", "should be an int > 0"),
+        (
+            "--trainer.plugins=[{class_path: lightning.pytorch.plugins.environments.SLURMEnvironment}]",
+            "trainer.plugins names SLURMEnvironment, as configs/hardware/slurm.yaml does, and SLURM has not started",
+        ),
+        ("--wandb=", "wandb names no project; give one, as --wandb=emotions, or leave it out"),
         ("--trainer.accelerator=banana", "banana"),
         ("--trainer.strategy=banana", "banana"),
         (f"--ckpt_path={__file__}", "cannot be read"),
@@ -239,7 +250,7 @@ def test_a_damaged_clip_stops_training_with_one_line(
     ("flags", "said"),
     [
         (["--data.split.test=[1]", "--data.split.validation=[2]"], "another data.split"),
-        (["--model.config.fusion.depth=2"], "another model.config"),
+        (["--model.config.fusion.depth=2"], ": model.config.fusion.depth was 1 and is 2\n"),
         (["--model.config.labels=[calm,neutral,happy,sad,angry,fearful,disgust,surprised]"], "another model.config"),
     ],
 )
@@ -322,6 +333,7 @@ def test_help_explains_the_settings_in_the_words_of_the_code(capsys: pytest.Capt
         "a plateau multiplies the rate",
         "Share of the average that a step leaves",
         "Gamma of the focal loss",
+        "auto is the newest of the run's folder, and begins where it has none",
     ):
         assert recipe in words
 

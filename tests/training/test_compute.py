@@ -422,5 +422,6 @@ def test_a_scaled_rate_is_said_and_used(
 
 
 def test_a_reference_of_no_clips_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model\.optim\.reference_batch=-1 must be positive"):
-        OptimConfig(reference_batch=-1)
+    for size in (-1, 0):
+        with pytest.raises(ConfigError, match=rf"model\.optim\.reference_batch={size} must be positive"):
+            OptimConfig(reference_batch=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import runpy
@@ -24,7 +25,7 @@ from mmer.errors import ConfigError
 from mmer.training import cli, peers, survive
 from mmer.training.peers import WatchChildren, parted
 from mmer.training.signals import Ended, EndOnSignal, KeepOnSignal, interrupted
-from mmer.training.survive import AtomicCheckpoints, remove_unfinished
+from mmer.training.survive import AtomicCheckpoints, NamedLog, remove_unfinished
 
 MODULE = Mock(spec=L.LightningModule)
 
@@ -213,6 +214,18 @@ def test_a_disk_that_takes_less_than_it_is_given_is_named(tmp_path: Path, monkey
         AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt")
     assert (failed.value.errno, failed.value.filename) == (errno.EIO, str(tmp_path / "last.ckpt"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = NamedLog(tmp_path, name="logs")
+    log.log_metrics({"loss": 1.0}, step=0)
+    monkeypatch.setattr(csv, "DictWriter", full)
+    with pytest.raises(OSError, match="No space left") as failed:
+        log.save()
+    assert failed.value.filename == str(tmp_path / "logs/version_0/metrics.csv")
 
 
 def test_what_is_no_fault_of_a_disk_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_a_cache_that_is_too_small_for_the_processes_of_a_machine_is_refused_bef
     cache = ShardConfig(str(tmp_path / "cache"), 1.5 * max(path.stat().st_size for path in shards.glob("*.tar")) / 1e9)
     split = SplitConfig("speakers", validation=(5,), test=("06",))
     data = EmotionDataModule(VOICE, f"local:{shards}", split, shards=cache, batch_size=4)
-    data.trainer = SimpleNamespace(world_size=8, global_rank=3, num_devices=4)
+    data.trainer = SimpleNamespace(node_rank=0, world_size=8, global_rank=3, num_devices=4)
     with pytest.raises(ConfigError, match=r"cache_gb=.* is too little: each of the 4 processes of this machine keeps"):
         data.setup("fit")
     assert not list((tmp_path / "cache").glob("*/*.tar"))
