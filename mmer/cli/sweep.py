@@ -26,6 +26,7 @@ from mmer.cli.parser import (
 from mmer.errors import ConfigError, SweepError
 
 if TYPE_CHECKING:  # they load optuna, and --help is quick
+    from mmer.training.sweep_file import Sweep
     from mmer.training.sweep_plan import SweepPlan
 
 _SHOWN = 10  # trials in the table
@@ -76,31 +77,34 @@ def _sweep(args: argparse.Namespace) -> int:
         return _report(args)
     from mmer.training.devices import check_device
     from mmer.training.study import name_storage
+    from mmer.training.sweep_file import read_sweep
     from mmer.training.sweep_plan import make_plan
 
     check_device(args.device)
-    name_storage(args.storage)
-    plan = make_plan(args.file, args.overrides, seed=args.seed, pruner=args.pruner)
-    wanted = _wanted(args, plan)
+    sweep = read_sweep(args.file)
+    wanted = _wanted(args, sweep)
+    own = {"study": args.study or sweep.name, "storage": name_storage(args.storage)}
+    _check_mark(args, own)
+    plan = make_plan(sweep, args.overrides, seed=args.seed, pruner=args.pruner)
     if args.dry_run:
         _show_plan(args, plan, wanted)
         return 0
     with ended_by_sigterm():
-        return _work(args, plan, wanted)
+        return _work(args, plan, wanted, own)
 
 
-def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int) -> int:
-    from mmer.training.study import closing_storage, name_storage, open_storage, open_study
+def _work(args: argparse.Namespace, plan: SweepPlan, wanted: int, own: Mapping[str, str]) -> int:
+    from mmer.training.refuse import check_accelerator
+    from mmer.training.study import closing_storage, open_storage, open_study
     from mmer.training.sweep import run_trials
 
-    name = args.study or plan.sweep.name
-    own = {"study": name, "storage": name_storage(args.storage)}
-    _check_mark(args, own)
-    args.output.mkdir(parents=True, exist_ok=True)
+    if args.device == "auto":  # else it has said itself what is here
+        check_accelerator(plan.settings["trainer"]["accelerator"])
     with closing_storage(open_storage(args.storage, args.output)) as storage:
+        args.output.mkdir(parents=True, exist_ok=True)
         with FileLock(args.output / ".lock"):  # of two that begin it at once, the second sees what the first wants
             _check_mark_again(args, own)
-            study = open_study(storage, name, plan)
+            study = open_study(storage, own["study"], plan)
             _mark(args, own)
         how = {"wanted": wanted, "retries": args.retries, "jobs": args.jobs}
         run_trials(plan, study, storage, args.output, **how, device=args.device)
@@ -159,14 +163,14 @@ def _without_password(command: str, url: str | None, shown: str) -> str:
     return command if url is None else shlex.join(word.replace(url, shown) for word in shlex.split(command))
 
 
-def _wanted(args: argparse.Namespace, plan: SweepPlan) -> int:
+def _wanted(args: argparse.Namespace, sweep: Sweep) -> int:
     """Return how many trials there are to be."""
-    limits: list[int | None] = [args.trials, plan.sweep.run_cap]
-    if plan.sweep.method == "grid":
-        limits.append(len(plan.sweep.points()))
+    limits: list[int | None] = [args.trials, sweep.run_cap]
+    if sweep.method == "grid":
+        limits.append(len(sweep.points()))
     given = [limit for limit in limits if limit is not None]
     if not given:
-        raise ConfigError(f"--trials must be given: {plan.sweep.method} has no end of its own, and no run_cap")
+        raise ConfigError(f"--trials must be given: {sweep.method} has no end of its own, and no run_cap")
     return min(given)
 
 

@@ -285,7 +285,8 @@ class _Worker:
         hopeless = not self.claims.finished and any(self.complaints.count(each) >= _SAME for each in self.complaints)
         if hopeless or len(self.complaints) > self.claims.wanted:
             raise SweepError(
-                f"{len(self.complaints)} trials failed, the last: {self.complaints[-1]}; mend the cause and start again"
+                f"{len(self.complaints)} trials failed, the last: {self.complaints[-1]}; mend the cause and start "
+                "again; where settings change, with another --study and --output"
             )
 
     def _say(self, job: _Job) -> str:

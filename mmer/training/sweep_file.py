@@ -26,6 +26,12 @@ Pruner = Literal["none", "median", "halving", "hyperband"]
 """When trials are ended early: never; where they are below the median of the others; where they are not among the best
 after so many epochs; the same with several such ladders, among which trials are dealt."""
 
+_BETTER: dict[str, Goal] = {
+    "val/loss": "minimize",
+    "val/uar": "maximize",
+    "val/accuracy": "maximize",
+    "val/macro_f1": "maximize",
+}
 _TOP = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
 _TOLD = ("name", "description", "project", "entity")  # what Weights & Biases alone wants to know
 _HALVING = ("type", "min_iter", "max_iter", "s", "eta", "strict")
@@ -158,7 +164,11 @@ def _metric(plain: Any) -> tuple[str, Goal]:
             f"metric.name is {name}, and a sweep chooses on validation speakers alone; choose val/uar, val/accuracy, "
             "val/macro_f1 or val/loss"
         )
-    return name, one_of(metric["goal"], get_args(Goal), "metric.goal")
+    goal: Goal = one_of(metric["goal"], get_args(Goal), "metric.goal")
+    better = _BETTER.get(name, goal)
+    if goal != better:
+        raise ConfigError(f"metric.goal is {goal}, which looks for the worst {name}; give {better}")
+    return name, goal
 
 
 def _program(plain: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,7 +18,7 @@ from mmer.errors import ConfigError, SweepError
 from mmer.training.devices import device_flags
 from mmer.training.domains import show_value
 from mmer.training.settings import comparable, name_differences, read_several
-from mmer.training.sweep_file import Pruner, Sweep, read_sweep
+from mmer.training.sweep_file import Pruner, Sweep
 from mmer.training.sweepable import check_flags, check_same, look_up
 
 _EPOCHS = "trainer.max_epochs"
@@ -124,11 +123,11 @@ def planned_before(sweep: Sweep, held: Mapping[str, Any], study: str) -> SweepPl
     return SweepPlan(sweep, **known)
 
 
-def make_plan(file: Path, overrides: Sequence[str], *, seed: int = 0, pruner: Pruner | None = None) -> SweepPlan:
-    """Read a sweep and check all of it: that each parameter is a setting, that every value is one that it can have.
+def make_plan(sweep: Sweep, overrides: Sequence[str], *, seed: int = 0, pruner: Pruner | None = None) -> SweepPlan:
+    """Check all of a sweep: that each parameter is a setting, that every value is one that it can have.
 
     Args:
-        file: The sweep.
+        sweep: The file.
         overrides: Further flags of ``train.py fit``.
         seed: Seed of what is drawn.
         pruner: When trials are ended early; None does as the file says.
@@ -136,7 +135,6 @@ def make_plan(file: Path, overrides: Sequence[str], *, seed: int = 0, pruner: Pr
     Raises:
         MmerError: It cannot work.
     """
-    sweep = read_sweep(file)
     check_flags(overrides, (*sweep.domains, *sweep.fixed))
     samples = sweep.samples()
     found = read_several([[*sweep.flags(params), *overrides] for params in samples])

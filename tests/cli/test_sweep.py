@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from optuna.exceptions import StorageInternalError
 
@@ -34,7 +35,7 @@ SWEEP: dict[str, Any] = {
 SETTINGS: dict[str, Any] = {
     "model": {"config": {"streams": {"voice": {"encoder": "wave_cnn"}}, "labels": "ravdess8"}},
     "data": {"root": "data", "workers": 2, "split": {}},
-    "trainer": {"max_epochs": 4, "default_root_dir": "x"},
+    "trainer": {"max_epochs": 4, "default_root_dir": "x", "accelerator": "auto"},
 }
 
 
@@ -114,6 +115,19 @@ def test_a_sweep_ends_well_where_somebody_else_wants_more_by_then(
     assert "quick: 1 of 20 trials finished (1 complete)" in capsys.readouterr().out
 
 
+def test_a_gpu_that_is_not_here_is_refused_before_the_first_trial(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**SETTINGS, "trainer": {**SETTINGS["trainer"], "accelerator": "gpu"}}
+    monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, "is_available", lambda: False)
+    assert run("--trials", "2", "--device", "auto") == 2
+    assert "trainer.accelerator=gpu and no such device is here; " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run("--trials", "2", "--device", "auto", "--dry-run") == 0, "it may be for another machine"
+
+
 def test_a_dry_run_shows_what_would_be_trained_and_writes_nothing(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,8 +182,9 @@ def test_of_two_studies_begun_at_once_in_one_folder_the_second_is_refused(
     opened = study.open_storage
 
     def quicker(url: str | None, folder: Path) -> Any:
+        storage = opened(url, folder)
         (folder / "study.json").write_text(json.dumps({"study": "other", "storage": "study.log"}))
-        return opened(url, folder)
+        return storage
 
     monkeypatch.setattr(study, "open_storage", quicker)
     assert run("--trials", "1") == 2

@@ -830,7 +830,7 @@ def test_trials_that_leave_nothing_to_compare_are_refused_before_the_first(
     settings[part] = {**settings[part], **change}
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
     with pytest.raises(ConfigError, match=message):
-        make_plan(write_file(folder), [])
+        make_plan(read_sweep(write_file(folder)), [])
 
 
 def test_a_parameter_that_another_flag_undoes_is_refused(
@@ -841,7 +841,7 @@ def test_a_parameter_that_another_flag_undoes_is_refused(
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
     said = r"parameters\.model\.optim\.lr does not reach the training: 0\.0001, 0\.1 make 0\.5 of it; a flag behind it"
     with pytest.raises(ConfigError, match=said):
-        make_plan(write_file(folder), ["--model.optim={lr: 0.5}"])
+        make_plan(read_sweep(write_file(folder)), ["--model.optim={lr: 0.5}"])
 
 
 def test_every_sample_is_checked_and_the_file_s_hyperband_is_halving(
@@ -854,7 +854,8 @@ def test_every_sample_is_checked_and_the_file_s_hyperband_is_halving(
         return [{**SETTINGS, "data": {**SETTINGS["data"], "root": str(patchy_corpus)}}] * len(lines)
 
     monkeypatch.setattr(sweep_plan, "read_several", read)
-    plan = make_plan(write_file(folder, early_terminate={"type": "hyperband", "min_iter": 2}), ["--trainer.x=1"])
+    file = write_file(folder, early_terminate={"type": "hyperband", "min_iter": 2})
+    plan = make_plan(read_sweep(file), ["--trainer.x=1"])
     assert (plan.pruner, plan.epochs, plan.chance) == ("halving", 3, 1 / 8)
     assert [line[3:] for line in asked] == [
         ["--model.optim.lr=0.0001", "--model.config.fusion.depth=1", "--trainer.x=1"],

@@ -167,6 +167,8 @@ def test_yaml_reads_a_number_as_a_number(value: Any, shown: str) -> None:
         ({"metric": {"name": "val/uar"}}, "metric.goal is missing, as metric:"),
         ({"metric": {"name": "val/uar", "goal": "max"}}, "metric.goal is 'max'; choose maximize, minimize"),
         ({"metric": {"name": "val/uar", "goal": "maximize", "target": 1}}, "metric.target is not known here"),
+        ({"metric": {"name": "val/loss", "goal": "maximize"}}, "looks for the worst val/loss; give minimize"),
+        ({"metric": {"name": "val/uar", "goal": "minimize"}}, "looks for the worst val/uar; give maximize"),
         ({"metric": {"name": "test/uar", "goal": "maximize"}}, "metric.name is test/uar, and a sweep chooses on valid"),
         ({"metric": {"name": "oracle/uar", "goal": "maximize"}}, "metric.name is oracle/uar, and a sweep chooses on"),
         ({"program": "evaluate.py"}, "program is evaluate.py, and a trial is a training: train.py"),

@@ -10,6 +10,7 @@ import pytest
 
 from mmer.errors import ConfigError
 from mmer.training import sweep_plan
+from mmer.training.sweep_file import read_sweep
 from mmer.training.sweep_plan import make_plan
 from tests.training.test_sweep import SETTINGS, SWEEP, write_file
 
@@ -41,7 +42,7 @@ def test_what_cannot_be_swept_cannot_be_swept_within_what_holds_it_either(
     found = [change(SETTINGS, name, value) for value in values]
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: found)
     with pytest.raises(ConfigError, match=message):
-        make_plan(write_file(folder, parameters=parameters), [])
+        make_plan(read_sweep(write_file(folder, parameters=parameters)), [])
 
 
 def test_clips_are_opened_once_however_many_samples_there_are(
@@ -53,5 +54,5 @@ def test_clips_are_opened_once_however_many_samples_there_are(
     monkeypatch.setattr(sweep_plan, "open_corpus", lambda *args: opened.append(args) or found(*args))
     monkeypatch.setattr(sweep_plan, "read_several", lambda lines: [settings] * len(lines))
     parameters = {**SWEEP["parameters"], "model.config.fusion.depth": {"values": list(range(1, 51))}}
-    make_plan(write_file(folder, parameters=parameters), [])
+    make_plan(read_sweep(write_file(folder, parameters=parameters)), [])
     assert len(opened) == 1
