@@ -166,7 +166,7 @@ class TrainCLI(LightningCLI):
         """Look at the data and the run's folder before anything is built, and set up its logs and checkpoints."""
         config = self.config[self.subcommand]
         check_folder(config.trainer.default_root_dir)
-        check_counts(config.trainer)
+        check_counts(config.trainer, trains=self.subcommand == "fit")
         check_interval(config.trainer.val_check_interval)
         check_accelerator(config.trainer.accelerator)
         check_cluster(config.trainer.plugins)

@@ -29,8 +29,12 @@ def check_folder(root: str | Path | None) -> None:
         )
 
 
-def check_counts(trainer: Any) -> None:
+def check_counts(trainer: Any, trains: bool) -> None:
     """Refuse numbers of batches, epochs and machines that are none, and a training of nothing.
+
+    Args:
+        trainer: The trainer's settings.
+        trains: Whether it is to train.
 
     Raises:
         ConfigError: One is.
@@ -39,7 +43,7 @@ def check_counts(trainer: Any) -> None:
         if trainer[name] is not None and trainer[name] < 1:
             raise ConfigError(f"trainer.{name}={trainer[name]} must be positive")
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
-        if trainer[name] == 0:
+        if trains and trainer[name] == 0:
             raise ConfigError(f"trainer.{name}={trainer[name]} trains nothing; give more, or run train.py validate")
 
 
