@@ -1,4 +1,4 @@
-# make demo            the whole system on synthetic clips: about 8 minutes on 2 cores, install included
+# make demo            the whole system on synthetic clips: about 8 minutes on 2 cores, and a few more to install
 # make demo-features   the same clips with descriptors of their sound, which some systems in configs/tiny read
 # make test            every test
 # make setup | lint | clean (which leaves every run but the demo's)
