@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from mmer.atomic import FULL
 from mmer.cache import cached
 from mmer.errors import ConfigError, CorpusError
 from mmer.media.files import file_hash
@@ -38,7 +39,7 @@ _LOCKS = 64  # files that lock shards: as many as there are shards would only li
 _YOUNG = 60.0  # seconds in which a download may not have its lock yet
 _PART = "part-"
 _SECRET = re.compile(r"(?!local:)([a-z0-9]+://)(?:[^/]*@|.*\?)")
-_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}  # no store says these: it is the disk of the copies
+_OURS = FULL | {errno.EROFS}  # no store says these: it is the disk of the copies
 
 
 @dataclass(frozen=True, slots=True)
