@@ -253,6 +253,8 @@ class TrainCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except TypeError as error:  # how Lightning refuses numbers of devices
+            if "`devices` selected" not in str(error):
+                raise
             raise ConfigError(one_line(str(error))) from error
 
     def _loggers(self, folder: Path, project: str | None) -> list[Logger]:

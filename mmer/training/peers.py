@@ -67,10 +67,10 @@ class WatchChildren(Callback):
         if processes:
             threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
         parent, first = os.getppid(), int(os.environ.get(_FIRST, 0))
-        if trainer.local_rank and first and (first == parent or not _lives(first)):  # it may have gone before this
-            threading.Thread(target=self._follow, args=(first, "the first process"), daemon=True).start()
-        elif "TORCHELASTIC_RUN_ID" in os.environ:
+        if "TORCHELASTIC_RUN_ID" in os.environ:
             threading.Thread(target=self._follow, args=(parent, "the torchrun"), daemon=True).start()
+        elif trainer.local_rank and first and (first == parent or not _lives(first)):  # it may have gone before this
+            threading.Thread(target=self._follow, args=(first, "the first process"), daemon=True).start()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """The training is over, and whoever ends now may."""

@@ -11,8 +11,8 @@ import torch
 from mmer.data.store import is_url
 from mmer.errors import ConfigError
 
-_TASK = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"}
-"""What SLURM tells each process that it starts."""
+_TASK = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_STEP_ID"}
+"""What SLURM tells each process that srun starts; a batch script itself is of no step."""
 
 
 def check_folder(root: str | Path | None) -> None:
@@ -54,7 +54,7 @@ def check_cluster(plugins: Any) -> None:
         ConfigError: It has not.
     """
     asked = [getattr(each, "class_path", "") for each in (plugins if isinstance(plugins, list) else [plugins])]
-    if any(str(each).endswith("SLURMEnvironment") for each in asked) and not os.environ.keys() >= _TASK:
+    if any(str(each).rpartition(".")[2] == "SLURMEnvironment" for each in asked) and not os.environ.keys() >= _TASK:
         raise ConfigError(
             "trainer.plugins names SLURMEnvironment, as configs/hardware/slurm.yaml does, and SLURM has not started "
             "this process; start it with srun, or leave out the config that asks for it"

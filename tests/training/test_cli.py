@@ -92,6 +92,17 @@ def test_a_mistake_is_one_line(tiny_config: Path, capsys: pytest.CaptureFixture[
     assert not (tiny_config.parent / "run").exists()
 
 
+def test_a_batch_script_of_slurm_is_told_to_use_srun(
+    tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a process of SLURM's too, and would wait for the others for ever."""
+    for name in ("NTASKS", "PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    plugin = "lightning.pytorch.plugins.environments.SLURMEnvironment"
+    assert main(["fit", f"--config={tiny_config}", f"--trainer.plugins=[{{class_path: {plugin}}}]"]) == 2
+    assert "SLURM has not started this process; start it with srun, or leave" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
 def test_a_gpu_that_is_not_here_is_one_line(
     tiny_config: Path, accelerator: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

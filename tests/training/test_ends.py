@@ -391,6 +391,7 @@ def test_a_process_whose_first_is_gone_says_so(watch: WatchChildren, capsys: pyt
         ({peers._FIRST: str(os.getpid())}, 1, None),  # of a training that has started this one as another
         ({}, 1, None),  # by hand: the shell may go
         ({"TORCHELASTIC_RUN_ID": "x"}, 0, "the torchrun"),
+        ({"TORCHELASTIC_RUN_ID": "x", peers._FIRST: "-1"}, 1, "the torchrun"),
     ],
 )
 def test_a_process_follows_whoever_has_started_it_to_learn_together(
